@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import TypeVar
 
 from google.protobuf.message import DecodeError, Message
-from meterlog.events.v1 import catalogue_pb2, invoice_pb2, log_pb2, meter_pb2, usage_pb2, webhook_pb2
 
+from meterlog.events.v1 import catalogue_pb2, invoice_pb2, log_pb2, meter_pb2, usage_pb2, webhook_pb2
 from services.eventstore.event import NewEvent, RecordedEvent, StreamName
 from services.kernel.errors import Corrupt
 from services.kernel.ids import derived_uuid
