@@ -1,0 +1,88 @@
+"""What a projection is: tables, and a fold that fills them from the log and from nothing else."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection, MetaData
+
+from services.eventstore.event import Position, RecordedEvent
+
+T = TypeVar("T")
+
+
+class Projection(Protocol[T]):
+    """A read model folded from the log into tables that can be dropped and rebuilt at any time.
+
+    Columns hold integers, text, bytes or NULL; instants are epoch microseconds, decimals canonical text. Every table
+    has a primary key. So equal logs give equal rows, and rows can be compared digest by digest.
+    """
+
+    name: str
+    """Unique among all services, such as "usage_windows"."""
+    version: int
+    """Grows when the meaning of the fold changes; tables of another version are dropped and folded anew."""
+    categories: frozenset[str]
+    """Categories of the streams that it folds."""
+
+    def tables(self, metadata: MetaData, suffix: str) -> T:
+        """Declare the tables in `metadata`, every name ending with `suffix`."""
+
+    def fold(self, connection: Connection, tables: T, events: Sequence[RecordedEvent]) -> None:
+        """Fold `events`, in log order, inside the transaction that also moves the checkpoint.
+
+        Batches of any size and cut give the same rows. It keeps nothing between calls, reads no clock, and neither
+        appends nor sends: the transaction may roll back, and a rebuild folds another generation at the same time.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectionStatus:
+    """Where a projection stands. `stop_reason` says why folding stopped, and is empty while it runs."""
+
+    name: str
+    generation: int
+    position: Position
+    head_position: Position
+    is_caught_up: bool
+    stop_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildProgress:
+    """How far a rebuild has come."""
+
+    position: Position
+    head_position: Position
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A rebuilt projection against the live one, both folded up to `position`; digests are hexadecimal SHA-256."""
+
+    position: Position
+    live_digest: str
+    rebuilt_digest: str
+    is_swapped: bool
+
+    @property
+    def is_equal(self) -> bool:
+        return self.live_digest == self.rebuilt_digest
+
+
+class Rebuildable(Protocol):
+    """Anything folded from the log that an operator can rebuild and compare."""
+
+    @property
+    def name(self) -> str:
+        """Unique among all services."""
+
+    def status(self) -> ProjectionStatus:
+        """Where it stands."""
+
+    def rebuild(self, *, compare_only: bool, progress: Callable[[RebuildProgress], None]) -> Comparison:
+        """Fold the log anew beside the live tables, compare, and swap when equal unless `compare_only`.
+
+        Raises RuleViolated (REBUILD_RUNS) while another rebuild of it runs.
+        """

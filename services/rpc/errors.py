@@ -1,0 +1,66 @@
+"""The one mapping from domain errors to gRPC: canonical status, ErrorInfo, BadRequest.
+
+`google.rpc.code_pb2` is never imported: the KurrentDB client registers the same symbols, and both in one process clash.
+"""
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from services.kernel.errors import (
+    AlreadyExists,
+    Conflict,
+    Corrupt,
+    DomainError,
+    InvalidInput,
+    NotFound,
+    NotPermitted,
+    Overloaded,
+    RuleViolated,
+    TimedOut,
+    Unauthenticated,
+    Unavailable,
+)
+
+ERROR_DOMAIN = "meterlog"
+DETAILS_KEY = "grpc-status-details-bin"
+
+STATUS_CODES: dict[type[DomainError], grpc.StatusCode] = {
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
+    RuleViolated: grpc.StatusCode.FAILED_PRECONDITION,
+    Conflict: grpc.StatusCode.ABORTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    TimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Corrupt: grpc.StatusCode.DATA_LOSS,
+}
+
+
+def status_code(error: DomainError) -> grpc.StatusCode:
+    """The canonical code of an error, by the nearest class of the tree."""
+    return next(STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES)
+
+
+def status_details(error: DomainError) -> bytes:
+    """The serialised google.rpc.Status that travels in the trailing metadata `grpc-status-details-bin`."""
+    status = Status(code=status_code(error).value[0], message=error.message)
+    info = ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.metadata)
+    status.details.append(_packed(info))
+    if isinstance(error, InvalidInput) and error.violations:
+        violations = [
+            BadRequest.FieldViolation(field=violation.field, description=violation.description)
+            for violation in error.violations
+        ]
+        status.details.append(_packed(BadRequest(field_violations=violations)))
+    return bytes(status.SerializeToString())
+
+
+def _packed(message: ErrorInfo | BadRequest) -> AnyMessage:
+    packed = AnyMessage()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,147 @@
+"""What happens around every call: the caller is authorised, waiting is bounded, errors are mapped, one line is logged.
+
+A handler written as `def` runs in a thread pool and may block; one written as `async def` runs on the event loop and
+must not.
+"""
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NoReturn
+
+import grpc
+import structlog
+from grpc.aio import ServicerContext
+
+from services.kernel.clock import monotonic_s
+from services.kernel.errors import DomainError, TimedOut
+from services.rpc.authorization import API_KEY_METADATA, Authorizer, Caller
+from services.rpc.deadline import CALL_TIMEOUT_S
+from services.rpc.errors import DETAILS_KEY, status_code, status_details
+
+HANDLER_THREADS_MAX = 32
+
+Handler = Callable[[Any, Any], Any]
+
+caller_of_call: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller")
+"""Who makes the call that runs now; set before every handler."""
+
+log = structlog.get_logger()
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every unary and server-streaming handler; streams from the client pass through authorised."""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+        self._pool = ThreadPoolExecutor(HANDLER_THREADS_MAX, thread_name_prefix="call")
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler of a method, wrapped once."""
+        method = handler_call_details.method
+        if method not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                return handler
+            self._wrapped[method] = self._wrap(method, handler)
+        return self._wrapped[method]
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        if handler.request_streaming:
+            return handler
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                functools.partial(self._stream, method, handler.unary_stream),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            functools.partial(self._unary, method, handler.unary_unary),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    async def _unary(self, method: str, handler: Handler, request: Any, context: ServicerContext[Any, Any]) -> Any:
+        started = monotonic_s()
+        try:
+            self._authorize(method, context)
+            response = await self._answer(handler, request, context)
+        except DomainError as error:
+            await _fail(method, error, started, context)
+        except Exception as error:  # noqa: BLE001 (the outermost loop: an unforeseen error must not leak its text)
+            await _crash(method, error, started, context)
+        _log_outcome(method, "OK", started)
+        return response
+
+    async def _stream(
+        self, method: str, handler: Handler, request: Any, context: ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        started = monotonic_s()
+        try:
+            self._authorize(method, context)
+            responses = handler(request, context)
+            async for response in self._in_pool(responses) if isinstance(responses, Iterator) else responses:
+                yield response
+        except DomainError as error:
+            await _fail(method, error, started, context)
+        except Exception as error:  # noqa: BLE001 (as above)
+            await _crash(method, error, started, context)
+        _log_outcome(method, "OK", started)
+
+    def _authorize(self, method: str, context: ServicerContext[Any, Any]) -> None:
+        keys = [value for key, value in context.invocation_metadata() or () if key == API_KEY_METADATA]
+        caller_of_call.set(self._authorizer.authorize(method, str(keys[0]) if keys else ""))
+
+    async def _answer(self, handler: Handler, request: Any, context: ServicerContext[Any, Any]) -> Any:
+        answer = (
+            handler(request, context)
+            if inspect.iscoroutinefunction(handler)
+            else self._call_in_pool(functools.partial(handler, request, context))
+        )
+        if context.time_remaining() is not None:
+            return await answer
+        try:
+            return await asyncio.wait_for(answer, CALL_TIMEOUT_S)
+        except TimeoutError:
+            raise TimedOut(f"no answer within {CALL_TIMEOUT_S:.0f} s; set a deadline, or repeat later") from None
+
+    def _call_in_pool(self, call: Callable[[], Any]) -> "asyncio.Future[Any]":
+        context = contextvars.copy_context()
+        return asyncio.get_running_loop().run_in_executor(self._pool, context.run, call)
+
+    async def _in_pool(self, responses: Iterator[Any]) -> AsyncIterator[Any]:
+        end = object()
+        while (response := await self._call_in_pool(functools.partial(next, responses, end))) is not end:
+            yield response
+
+
+async def _fail(method: str, error: DomainError, started: float, context: ServicerContext[Any, Any]) -> NoReturn:
+    code = status_code(error)
+    _log_outcome(method, code.name, started, reason=error.reason, message=error.message[:500])
+    await context.abort(code, error.message, ((DETAILS_KEY, status_details(error)),))
+    raise AssertionError("unreachable: abort raises")
+
+
+async def _crash(method: str, error: Exception, started: float, context: ServicerContext[Any, Any]) -> NoReturn:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    log.error("call crashed", method=method, duration_ms=_since_ms(started), exc_info=error)
+    await context.abort(grpc.StatusCode.INTERNAL, "an unforeseen error; the service's log tells more")
+    raise AssertionError("unreachable: abort raises")
+
+
+def _log_outcome(method: str, code: str, started: float, **fields: str) -> None:
+    if not method.startswith("/grpc."):
+        log.info("call", method=method, code=code, duration_ms=_since_ms(started), **fields)
+
+
+def _since_ms(started: float) -> float:
+    return round((monotonic_s() - started) * 1000, 1)

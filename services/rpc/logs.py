@@ -1,0 +1,30 @@
+"""Structured logs: one line per outcome, on standard error."""
+
+import logging
+import sys
+
+import structlog
+
+from services.rpc.settings import Settings
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure_logs(settings: Settings, service: str) -> None:
+    """Set up structlog for this process; raises InvalidInput for an unknown level or format."""
+    level = _LEVELS[settings.choice("METERLOG_LOG_LEVEL", tuple(_LEVELS))]
+    is_json = settings.choice("METERLOG_LOG_FORMAT", ("console", "json")) == "json"
+    renderer = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer(colors=False)
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
