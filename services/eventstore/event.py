@@ -1,5 +1,6 @@
 """The values of the event store: streams, events as written, events as recorded, and what an append returns."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,6 +22,12 @@ ANY_VERSION = -2
 
 PAYLOAD_BYTES_MAX = 900 * 1024
 APPEND_EVENTS_MAX = 10_000
+STREAM_NAME_MAX = 512
+EVENT_TYPE_MAX = 128
+SCHEMA_VERSION_MAX = 2**31 - 1
+VERSION_MAX = 2**63 - 1
+
+_PLAIN_TEXT = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,13 +136,31 @@ class WrongExpectedVersion(Conflict):
 
 def require_appendable(stream: StreamName, events: Sequence[NewEvent], expected_version: int) -> None:
     """Refuse what no backend can store, with the same error on each of them."""
-    if not stream.category or "-" in stream.category or not stream.id or len(str(stream)) > 512:
+    if not is_stream_name(stream):
         raise InvalidInput(f'"{stream}" is no stream name; the category has no "-"', field="stream")
     if not 1 <= len(events) <= APPEND_EVENTS_MAX:
         raise InvalidInput(f"an append takes 1 to {APPEND_EVENTS_MAX} events, not {len(events)}", field="events")
-    if expected_version < ANY_VERSION:
+    if not ANY_VERSION <= expected_version < VERSION_MAX - APPEND_EVENTS_MAX:
         raise InvalidInput(f"{expected_version} is no expected version", field="expected_version")
+    for event_type, schema_version in {(event.type, event.schema_version) for event in events}:
+        _require_type(event_type, schema_version)
     if sum(len(event.payload) for event in events) > PAYLOAD_BYTES_MAX:
         raise InvalidInput(
             f"an append carries at most {PAYLOAD_BYTES_MAX} payload bytes; split it", field="events", reason="TOO_LARGE"
         )
+
+
+def is_stream_name(stream: StreamName) -> bool:
+    """Whether a stream can have this name: both parts there, no "-" in the category, plain text, not too long."""
+    name = str(stream)
+    has_parts = bool(stream.category and stream.id) and "-" not in stream.category
+    return has_parts and len(name) <= STREAM_NAME_MAX and _PLAIN_TEXT.fullmatch(name) is not None
+
+
+def _require_type(event_type: str, schema_version: int) -> None:
+    if len(event_type) > EVENT_TYPE_MAX or not _PLAIN_TEXT.fullmatch(event_type):
+        raise InvalidInput(
+            f'"{event_type[:60]}" is no event type; write 1 to {EVENT_TYPE_MAX} plain characters', field="events"
+        )
+    if not 1 <= schema_version <= SCHEMA_VERSION_MAX:
+        raise InvalidInput(f"{schema_version} is no schema version; the first is 1", field="events")

@@ -1,0 +1,57 @@
+"""Open the event store that a URL names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from services.eventstore.memory import MemoryEventStore
+from services.eventstore.sqlite import SqliteEventStore
+from services.eventstore.sqlite_read_only import ReadOnlySqliteEventStore
+from services.eventstore.store import EventStore
+from services.kernel.clock import Clock
+from services.kernel.errors import InvalidInput
+
+Opener = Callable[[str, Clock], EventStore]
+
+
+def open_store(url: str, clock: Clock, *, read_only: bool = False) -> EventStore:
+    """The store of `memory://`, `sqlite:///relative/path` or `sqlite:////absolute/path`.
+
+    Opened for reading only, the log must be there already and appends are refused. Raises InvalidInput for another
+    URL, and what the backend raises when it cannot be opened.
+    """
+    scheme, separator, rest = url.partition("://")
+    openers = _READ_ONLY if read_only else _OPENERS
+    if not separator or scheme not in openers:
+        supported = ", ".join(f"{name}://" for name in openers)
+        raise InvalidInput(f'the event store\'s URL is "{url[:60]}"; use one of {supported}', field="url")
+    return openers[scheme](rest, clock)
+
+
+def _memory(rest: str, clock: Clock) -> EventStore:
+    if rest:
+        raise InvalidInput(f'an event store in memory has no "{rest[:60]}"; write memory://', field="url")
+    return MemoryEventStore(clock)
+
+
+def _sqlite(rest: str, clock: Clock) -> EventStore:
+    return SqliteEventStore(_path(rest), clock)
+
+
+def _sqlite_read_only(rest: str, _clock: Clock) -> EventStore:
+    return ReadOnlySqliteEventStore(_path(rest))
+
+
+def _path(rest: str) -> Path:
+    """The path behind the third slash."""
+    host, slash, path = rest.partition("/")
+    if host or not slash or not path or path.endswith("/") or "?" in path or path.startswith(":"):
+        raise InvalidInput(
+            f'the event store\'s URL is "sqlite://{rest[:60]}"; write sqlite:///relative/path or '
+            "sqlite:////absolute/path",
+            field="url",
+        )
+    return Path(path)
+
+
+_OPENERS: dict[str, Opener] = {"memory": _memory, "sqlite": _sqlite}
+_READ_ONLY: dict[str, Opener] = {"sqlite": _sqlite_read_only}

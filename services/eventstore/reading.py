@@ -1,0 +1,31 @@
+"""Refuse reads that make no sense, with the same error on every backend."""
+
+from collections.abc import Collection
+
+from services.eventstore.store import READ_LIMIT_MAX
+from services.kernel.errors import InvalidInput
+
+PAGE_BYTES_MAX = 16 * 1024 * 1024
+"""Payload bytes at which a page of `read_all` ends, however few its events; the event that reaches it is the last."""
+
+CATEGORIES_MAX = 100
+
+
+def require_limit(limit: int) -> None:
+    """Raises InvalidInput for a number of events that no read returns."""
+    if not 1 <= limit <= READ_LIMIT_MAX:
+        raise InvalidInput(f"a read returns 1 to {READ_LIMIT_MAX} events, not {limit}", field="limit")
+
+
+def require_from_version(from_version: int, *, backwards: bool) -> None:
+    """Raises InvalidInput for a version that no event can have; -1 stands for the newest, backwards only."""
+    if from_version < (-1 if backwards else 0):
+        raise InvalidInput(f"{from_version} is no version; the first is 0", field="from_version")
+
+
+def require_categories(categories: Collection[str]) -> None:
+    """Raises InvalidInput for more categories than a read takes, and for a text that was meant as one category."""
+    if isinstance(categories, str):
+        raise InvalidInput(f'categories is "{categories[:60]}"; write it as a collection of one', field="categories")
+    if len(categories) > CATEGORIES_MAX:
+        raise InvalidInput(f"a read takes at most {CATEGORIES_MAX} categories", field="categories")

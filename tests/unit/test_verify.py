@@ -1,0 +1,192 @@
+"""Whatever is changed in a log's file behind its back, verification names the first position that no longer holds."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from services.eventstore import verify as verification
+from services.eventstore.event import ANY_VERSION, NewEvent, StreamName
+from services.eventstore.memory import MemoryEventStore
+from services.eventstore.sqlite import SqliteEventStore
+from services.eventstore.sqlite_read_only import ReadOnlySqliteEventStore
+from services.eventstore.store import EventStore
+from services.eventstore.verify import Verification, verify
+from services.kernel.clock import SimulatedClock
+
+CLOCK = SimulatedClock(datetime(2024, 1, 31, tzinfo=UTC))
+
+
+def fill(store: EventStore) -> None:
+    """Six commits: positions 1-2, 3-5, 6, 7-8, 9, 10, over the streams meter-0 and usage-0 by turns."""
+    written = iter(range(1, 11))
+    for turn, count in enumerate((2, 3, 1, 2, 1, 1)):
+        stream = StreamName("meter" if turn % 2 else "usage", "0")
+        events = [NewEvent(UUID(int=next(written)), "Happened", 1, b"payload") for _ in range(count)]
+        store.append(stream, events, ANY_VERSION)
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log.db"
+    store = SqliteEventStore(path, CLOCK)
+    fill(store)
+    store.close()
+    return path
+
+
+def tamper(log: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(log)) as connection, connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount != 0, statement
+
+
+def verified(log: Path) -> Verification:
+    store = ReadOnlySqliteEventStore(log)
+    try:
+        return verify(store)
+    finally:
+        store.close()
+
+
+def test_an_untouched_log_verifies(log: Path) -> None:
+    store = ReadOnlySqliteEventStore(log)
+    assert verify(store) == Verification(True, 10, store.head().chain.hex())
+    store.close()
+
+
+def test_an_empty_log_verifies() -> None:
+    assert verify(MemoryEventStore(CLOCK)) == Verification(True, 0, "00" * 32)
+
+
+def test_the_same_events_give_the_same_chain_on_every_backend(log: Path) -> None:
+    store = MemoryEventStore(CLOCK)
+    fill(store)
+    assert verify(store) == verified(log)
+
+
+FLIP = "UPDATE events SET {column} = {value} WHERE position = {position}"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("payload", "CAST('paylobd' AS BLOB)"),
+        ("payload", "x''"),
+        ("leaf", "zeroblob(32)"),
+        ("leaf", "x''"),
+        ("type", "'Happenec'"),
+        ("type", "CAST(x'fffe' AS TEXT)"),
+        ("schema_version", "0"),
+        ("schema_version", "-1"),
+        ("recorded_at_us", "recorded_at_us + 1"),
+        ("recorded_at_us", "9223372036854775807"),
+        ("event_id", "zeroblob(16)"),
+        ("event_id", "zeroblob(15)"),
+        ("version", "version + 100"),
+        ("version", "-1"),
+        ("category_id", "3 - category_id"),
+        ("stream_id", "99"),
+        ("position", "-5"),
+        ("position", "77"),
+    ],
+)
+@pytest.mark.parametrize("position", [1, 4, 10])
+def test_an_event_that_was_changed_is_found(log: Path, column: str, value: str, position: int) -> None:
+    tamper(log, FLIP.format(column=column, value=value, position=position))
+    found = verified(log)
+    assert (found.verified, found.first_bad_position) == (False, position), found.problem
+    assert found.problem
+
+
+@pytest.mark.parametrize(
+    ("statements", "first_bad", "problem"),
+    [
+        (("DELETE FROM events WHERE position = 4",), 4, "missing"),
+        (("DELETE FROM events WHERE position >= 9",), 9, "missing"),
+        (("DELETE FROM commits WHERE last_position = 5",), 3, "commit"),
+        (("DELETE FROM commits WHERE last_position = 10",), 10, "no commit covers"),
+        (("DELETE FROM commits",), 1, "no commit covers"),
+        (("DELETE FROM commits WHERE last_position >= 8",), 7, "no commit covers"),
+        (("UPDATE commits SET root = zeroblob(32) WHERE last_position = 8",), 7, "root"),
+        (("UPDATE commits SET chain = zeroblob(32) WHERE last_position = 8",), 7, "chain"),
+        (("UPDATE commits SET chain = zeroblob(32) WHERE last_position = 10",), 10, "chain"),
+        (("UPDATE commits SET first_position = 4 WHERE last_position = 5",), 3, "commit covers"),
+        (("UPDATE commits SET last_position = 4 WHERE last_position = 5",), 3, "root"),
+        (("UPDATE streams SET identifier = 'x' WHERE identifier = '0' AND category_id = 1",), 1, "leaf"),
+        (("UPDATE streams SET category_id = 5 WHERE id = 2",), 3, "missing"),
+        (("UPDATE categories SET name = 'price' WHERE name = 'meter'",), 3, "leaf"),
+    ],
+)
+def test_a_log_that_was_changed_is_found(
+    log: Path, statements: tuple[str, ...], first_bad: int, problem: str
+) -> None:
+    tamper(log, *statements)
+    found = verified(log)
+    assert (found.verified, found.first_bad_position) == (False, first_bad), found.problem
+    assert problem in found.problem
+
+
+def test_events_that_were_swapped_are_found(log: Path) -> None:
+    tamper(
+        log,
+        "UPDATE events SET position = 100 WHERE position = 2",
+        "UPDATE events SET position = 2 WHERE position = 3",
+        "UPDATE events SET position = 3 WHERE position = 100",
+    )
+    found = verified(log)
+    assert (found.first_bad_position, found.problem) == (
+        1,
+        "the root of the commit of 1 to 2 is not that of its leaves",
+    )
+
+
+@pytest.mark.parametrize("position", [11, 0, -3])
+def test_an_event_that_was_slipped_in_outside_of_all_commits_is_found(log: Path, position: int) -> None:
+    columns = "category_id, stream_id, event_id, type, schema_version, recorded_at_us, payload, leaf"
+    tamper(
+        log,
+        f"INSERT INTO events (position, version, {columns}) "
+        f"SELECT {position}, 99, {columns} FROM events WHERE position = 10",
+    )
+    assert verified(log).first_bad_position == position
+
+
+def test_what_is_proved_before_the_damage_is_told(log: Path) -> None:
+    whole = verified(log)
+    tamper(log, FLIP.format(column="payload", value="x''", position=8))
+    found = verified(log)
+    assert found.events == 6
+    assert found.head != whole.head
+
+
+@pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(verification, "VERIFY_PAGE_MAX", 2)
+    yield
+
+
+def test_a_log_longer_than_a_page_verifies(small_pages: None, log: Path) -> None:
+    assert verified(log).events == 10
+    tamper(log, FLIP.format(column="event_id", value="x''", position=9))
+    assert verified(log).first_bad_position == 9
+
+
+def test_a_log_is_verified_while_others_write(tmp_path: Path) -> None:
+    writing = SqliteEventStore(tmp_path / "log.db", CLOCK)
+    fill(writing)
+    reading = ReadOnlySqliteEventStore(tmp_path / "log.db")
+    in_flight = [
+        writing.submit(StreamName("usage", "0"), [NewEvent(UUID(int=n), "Happened", 1, b"")], ANY_VERSION)
+        for n in range(500)
+    ]
+    results = [verify(reading) for _ in range(5)]
+    assert all(result.verified for result in results), results
+    assert all(future.result(20) for future in in_flight)
+    writing.close()
+    assert verify(reading).events == 510
+    reading.close()
