@@ -13,6 +13,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from services.kernel.errors import InvalidInput
 
 
+# Names that a machine may resolve as well, each machine in its own way.
+_ZONES_OF_THE_MACHINE = frozenset({"localtime", "posixrules", "Factory"})
+_ZONE_FOLDERS = ("posix/", "right/")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Span:
     """The instants t with start <= t < end, both aware and in UTC."""
@@ -36,13 +41,15 @@ class Window(StrEnum):
 def time_zone(name: str, field: str = "time_zone") -> ZoneInfo:
     """The zone of an IANA name; raises InvalidInput for any other text."""
     try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InvalidInput(
-            f'{field} is "{name[:60]}"; use an IANA time zone such as "Europe/Berlin"',
-            field=field,
-            reason="UNKNOWN_TIME_ZONE",
-        ) from error
+        if name not in _ZONES_OF_THE_MACHINE and not name.startswith(_ZONE_FOLDERS):
+            return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    raise InvalidInput(
+        f'{field} is "{name[:60]}"; use an IANA time zone such as "Europe/Berlin"',
+        field=field,
+        reason="UNKNOWN_TIME_ZONE",
+    )
 
 
 def windows(span: Span, window: Window, zone: ZoneInfo) -> Iterator[Span]:
@@ -60,9 +67,10 @@ def windows(span: Span, window: Window, zone: ZoneInfo) -> Iterator[Span]:
 
 def month_of(instant: datetime, zone: ZoneInfo) -> Span:
     """The calendar month of the zone that holds `instant`."""
-    local = instant.astimezone(zone)
-    first = date(local.year, local.month, 1)
-    return Span(_midnight(first, zone), _midnight(_next_month(first), zone))
+    first = instant.astimezone(zone).date().replace(day=1)
+    while (end := _midnight(_next_month(first), zone)) <= instant:
+        first = _next_month(first)
+    return Span(_midnight(first, zone), end)
 
 
 def months(start: datetime, zone: ZoneInfo) -> Iterator[Span]:
@@ -101,7 +109,24 @@ _NEXT_BOUNDARY: dict[Window, Callable[[datetime, ZoneInfo], datetime]] = {
 
 
 def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    return datetime.combine(day, time.min, tzinfo=zone).astimezone(UTC)
+    wall = datetime.combine(day, time.min)
+    instant = wall.replace(tzinfo=zone).astimezone(UTC)
+    is_on_clock = instant.astimezone(zone).replace(tzinfo=None) == wall
+    return instant if is_on_clock else _shift_over(wall, zone)
+
+
+def _shift_over(wall: datetime, zone: ZoneInfo) -> datetime:
+    """The instant at which the zone's clock jumps over `wall`, found by halving; shifts happen on whole seconds."""
+    before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
+    after = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
+    offset_before = before.astimezone(zone).utcoffset()
+    while after - before > timedelta(seconds=1):
+        middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
+        if middle.astimezone(zone).utcoffset() == offset_before:
+            before = middle
+        else:
+            after = middle
+    return after
 
 
 def _next_month(day: date) -> date:

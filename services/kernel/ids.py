@@ -12,10 +12,12 @@ from services.kernel.errors import InvalidInput
 SLUG_RULE = 'lower-case letters, digits and "_", first a letter, at most 64'
 KEY_RULE = 'lower-case letters, digits, "_" and "-", first a letter or digit, at most 64'
 IDENTIFIER_RULE = "1 to 256 characters without control characters"
+PROPERTY_KEY_RULE = 'letters, digits, "_", "." and "-", first a letter or "_", at most 64'
 
 _SLUG = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _IDENTIFIER = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,256}")
+_PROPERTY_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _VERSION_7 = 0x7 << 76
 _VERSION_8 = 0x8 << 76
 _VARIANT = 0x2 << 62
@@ -34,6 +36,16 @@ def require_key(text: str, field: str) -> str:
 def require_identifier(text: str, field: str) -> str:
     """`text`, when it is an identifier from outside (IDENTIFIER_RULE); raises InvalidInput."""
     return _require(_IDENTIFIER, text, field, IDENTIFIER_RULE)
+
+
+def require_property_key(text: str, field: str) -> str:
+    """`text`, when a usage event may have a property of that name (PROPERTY_KEY_RULE); raises InvalidInput."""
+    return _require(_PROPERTY_KEY, text, field, PROPERTY_KEY_RULE)
+
+
+def is_property_key(text: str) -> bool:
+    """Whether a usage event may have a property of that name (PROPERTY_KEY_RULE)."""
+    return _PROPERTY_KEY.fullmatch(text) is not None
 
 
 def is_identifier(text: str) -> bool:

@@ -10,12 +10,13 @@ from services.kernel.errors import InvalidInput
 
 INTEGER_DIGITS_MAX = 26
 FRACTION_DIGITS_MAX = 12
+DECIMAL_PATTERN = rf"-?[0-9]{{1,{INTEGER_DIGITS_MAX}}}(?:\.[0-9]{{1,{FRACTION_DIGITS_MAX}}})?"
 
 # Wide enough for any product or sum that the system forms; a rounding that nobody asked for raises Inexact.
 EXACT = Context(prec=200, traps=[Inexact, InvalidOperation, DivisionByZero, Overflow])
 
 _ROUNDING = Context(prec=200, rounding=ROUND_HALF_UP, traps=[InvalidOperation, DivisionByZero, Overflow])
-_DECIMAL_TEXT = re.compile(rf"-?[0-9]{{1,{INTEGER_DIGITS_MAX}}}(?:\.[0-9]{{1,{FRACTION_DIGITS_MAX}}})?")
+_DECIMAL_TEXT = re.compile(DECIMAL_PATTERN)
 _TWELFTH_DIGIT = Decimal("0.000000000001")
 
 

@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+from structlog.typing import EventDict, Processor
 
 from services.rpc.settings import Settings
 
@@ -18,6 +19,7 @@ def configure_logs(settings: Settings, service: str) -> None:
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
+            _naming(service),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -27,4 +29,12 @@ def configure_logs(settings: Settings, service: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
+
+
+def _naming(service: str) -> Processor:
+    """Names the service in every line, whichever thread writes it."""
+
+    def name(_logger: object, _method: str, line: EventDict) -> EventDict:
+        return {**line, "service": service}
+
+    return name

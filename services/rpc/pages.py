@@ -30,9 +30,22 @@ def decode_token(token: str) -> tuple[str | int, ...]:
         parts = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
     except (binascii.Error, ValueError) as error:
         raise _not_a_token() from error
-    if not isinstance(parts, list) or not parts or not all(type(part) in (str, int) for part in parts):
+    if not isinstance(parts, list) or not parts or not all(map(_is_sort_key, parts)):
         raise _not_a_token()
     return tuple(parts)
+
+
+def _is_sort_key(part: object) -> bool:
+    """Text that UTF-8 can hold, or an integer that a database can."""
+    match part:
+        case bool():
+            return False
+        case int():
+            return -(2**63) <= part < 2**63
+        case str():
+            return not any("\ud800" <= character <= "\udfff" for character in part)
+        case _:
+            return False
 
 
 def _not_a_token() -> InvalidInput:

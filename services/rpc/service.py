@@ -37,7 +37,9 @@ log = structlog.get_logger()
 class Worker(Protocol):
     """Something that runs in the background of a service, in threads of its own."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it does, in a word or two; shown beside its problem."""
 
     def start(self) -> None:
         """Begin; returns soon."""

@@ -149,6 +149,8 @@ class WebhookMessageCreated(_message.Message):
     BODY_FIELD_NUMBER: _builtins.int
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     ENDPOINTS_FIELD_NUMBER: _builtins.int
+    SOURCE_STREAM_FIELD_NUMBER: _builtins.int
+    SOURCE_VERSION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Message id ("msg_…"), derived from the fact, so that a repeat is recognised."""
     type: _builtins.str
@@ -157,13 +159,17 @@ class WebhookMessageCreated(_message.Message):
     """Log position of the fact."""
     body: _builtins.bytes
     """UTF-8 JSON body."""
+    source_stream: _builtins.str
+    """Stream of the fact, such as "invoice-<id>"; with the version and the type the source of the id."""
+    source_version: _builtins.int
+    """Version of the fact in its stream."""
     @_builtins.property
     def occurred_at(self) -> _timestamp_pb2.Timestamp:
         """When the fact happened."""
 
     @_builtins.property
     def endpoints(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Keys of the endpoints that get it, sorted."""
+        """Keys of the endpoints that get it: enabled, and subscribed to its type, at the position of the fact. Sorted."""
 
     def __init__(
         self,
@@ -174,10 +180,12 @@ class WebhookMessageCreated(_message.Message):
         body: _builtins.bytes = ...,
         occurred_at: _timestamp_pb2.Timestamp | None = ...,
         endpoints: _abc.Iterable[_builtins.str] | None = ...,
+        source_stream: _builtins.str = ...,
+        source_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["occurred_at", b"occurred_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "endpoints", b"endpoints", "id", b"id", "occurred_at", b"occurred_at", "source_position", b"source_position", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["body", b"body", "endpoints", b"endpoints", "id", b"id", "occurred_at", b"occurred_at", "source_position", b"source_position", "source_stream", b"source_stream", "source_version", b"source_version", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -211,16 +219,18 @@ class WebhookDeliveryAttempted(_message.Message):
     status: _builtins.int
     """HTTP status; 0 when no answer came."""
     error: _builtins.str
-    """Class of the failure, such as "timeout", "connection", "blocked_address", "status"; empty on success."""
+    """Class of the failure: "timeout", "dns", "connection", "tls", "protocol", "status", "redirect", "blocked_address",
+    "blocked_scheme", "invalid_url" or "unforeseen"; empty on success.
+    """
     delivery_state: _builtins.str
-    """What came of the delivery: "delivered", "retrying", "exhausted", "cancelled", "dry_run"."""
+    """Where the delivery stands now: "pending", "delivered", "exhausted", "cancelled" or "dry_run"."""
     duration_ms: _builtins.int
     """Duration in milliseconds."""
     response_excerpt: _builtins.bytes
     """First 1,024 bytes of the answer."""
     @_builtins.property
     def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
-        """When the next attempt is due; absent unless retrying."""
+        """When the next attempt is due; absent unless pending."""
 
     @_builtins.property
     def attempted_at(self) -> _timestamp_pb2.Timestamp:

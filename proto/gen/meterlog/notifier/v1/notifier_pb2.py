@@ -26,7 +26,7 @@ from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#meterlog/notifier/v1/notifier.proto\x12\x14meterlog.notifier.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe6\x01\n\x08\x45ndpoint\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x15\n\rmessage_types\x18\x03 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x30\n\x04mode\x18\x05 \x01(\x0e\x32\".meterlog.notifier.v1.EndpointMode\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.meterlog.notifier.v1.EndpointState\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"I\n\x15\x43reateEndpointRequest\x12\x30\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1e.meterlog.notifier.v1.Endpoint\"Z\n\x16\x43reateEndpointResponse\x12\x30\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1e.meterlog.notifier.v1.Endpoint\x12\x0e\n\x06secret\x18\x02 \x01(\t\"!\n\x12GetEndpointRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"G\n\x13GetEndpointResponse\x12\x30\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1e.meterlog.notifier.v1.Endpoint\"=\n\x14ListEndpointsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x15ListEndpointsResponse\x12\x31\n\tendpoints\x18\x01 \x03(\x0b\x32\x1e.meterlog.notifier.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x15\x44\x65leteEndpointRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteEndpointResponse\"J\n\x13ListMessagesRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x14ListMessagesResponse\x12/\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.meterlog.notifier.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x17\n\x0fsource_position\x18\x04 \x01(\x03\x12/\n\x0boccurred_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe0\x01\n\x08\x44\x65livery\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x14\n\x0cmessage_type\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.meterlog.notifier.v1.DeliveryState\x12\x33\n\x0fnext_attempt_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x08\x61ttempts\x18\x06 \x03(\x0b\x32\x1d.meterlog.notifier.v1.Attempt\"\x99\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x30\n\x0c\x61ttempted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x03 \x01(\x05\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x05 \x01(\x03\x12\x18\n\x10response_excerpt\x18\x06 \x01(\x0c\"\x98\x01\n\x15ListDeliveriesRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.meterlog.notifier.v1.DeliveryState\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"e\n\x16ListDeliveriesResponse\x12\x32\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1e.meterlog.notifier.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*`\n\x0c\x45ndpointMode\x12\x1d\n\x19\x45NDPOINT_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NDPOINT_MODE_LIVE\x10\x01\x12\x19\n\x15\x45NDPOINT_MODE_DRY_RUN\x10\x02*h\n\rEndpointState\x12\x1e\n\x1a\x45NDPOINT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NDPOINT_STATE_ENABLED\x10\x01\x12\x1b\n\x17\x45NDPOINT_STATE_DISABLED\x10\x02*\xc1\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45LIVERY_STATE_PENDING\x10\x01\x12\x1c\n\x18\x44\x45LIVERY_STATE_DELIVERED\x10\x02\x12\x1c\n\x18\x44\x45LIVERY_STATE_EXHAUSTED\x10\x03\x12\x1c\n\x18\x44\x45LIVERY_STATE_CANCELLED\x10\x04\x12\x1a\n\x16\x44\x45LIVERY_STATE_DRY_RUN\x10\x05\x32\xdc\x06\n\x0fNotifierService\x12\x8d\x01\n\x0e\x43reateEndpoint\x12+.meterlog.notifier.v1.CreateEndpointRequest\x1a,.meterlog.notifier.v1.CreateEndpointResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/webhook-endpoints:\x01*\x12\x87\x01\n\x0bGetEndpoint\x12(.meterlog.notifier.v1.GetEndpointRequest\x1a).meterlog.notifier.v1.GetEndpointResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/webhook-endpoints/{key}\x12\x87\x01\n\rListEndpoints\x12*.meterlog.notifier.v1.ListEndpointsRequest\x1a+.meterlog.notifier.v1.ListEndpointsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/webhook-endpoints\x12\x90\x01\n\x0e\x44\x65leteEndpoint\x12+.meterlog.notifier.v1.DeleteEndpointRequest\x1a,.meterlog.notifier.v1.DeleteEndpointResponse\"#\x82\xd3\xe4\x93\x02\x1d*\x1b/v1/webhook-endpoints/{key}\x12\x83\x01\n\x0cListMessages\x12).meterlog.notifier.v1.ListMessagesRequest\x1a*.meterlog.notifier.v1.ListMessagesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/webhook-messages\x12\x8b\x01\n\x0eListDeliveries\x12+.meterlog.notifier.v1.ListDeliveriesRequest\x1a,.meterlog.notifier.v1.ListDeliveriesResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/webhook-deliveriesb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#meterlog/notifier/v1/notifier.proto\x12\x14meterlog.notifier.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x01\n\x08\x45ndpoint\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\x12\x15\n\rmessage_types\x18\x03 \x03(\t\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12\x30\n\x04mode\x18\x05 \x01(\x0e\x32\".meterlog.notifier.v1.EndpointMode\x12\x32\n\x05state\x18\x06 \x01(\x0e\x32#.meterlog.notifier.v1.EndpointState\x12.\n\ncreated_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07problem\x18\x08 \x01(\t\"I\n\x15\x43reateEndpointRequest\x12\x30\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1e.meterlog.notifier.v1.Endpoint\"Z\n\x16\x43reateEndpointResponse\x12\x30\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1e.meterlog.notifier.v1.Endpoint\x12\x0e\n\x06secret\x18\x02 \x01(\t\"!\n\x12GetEndpointRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"G\n\x13GetEndpointResponse\x12\x30\n\x08\x65ndpoint\x18\x01 \x01(\x0b\x32\x1e.meterlog.notifier.v1.Endpoint\"=\n\x14ListEndpointsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"c\n\x15ListEndpointsResponse\x12\x31\n\tendpoints\x18\x01 \x03(\x0b\x32\x1e.meterlog.notifier.v1.Endpoint\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"$\n\x15\x44\x65leteEndpointRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\"\x18\n\x16\x44\x65leteEndpointResponse\"J\n\x13ListMessagesRequest\x12\x0c\n\x04type\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"`\n\x14ListMessagesResponse\x12/\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.meterlog.notifier.v1.Message\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"{\n\x07Message\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x0c\n\x04\x62ody\x18\x03 \x01(\x0c\x12\x17\n\x0fsource_position\x18\x04 \x01(\x03\x12/\n\x0boccurred_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe0\x01\n\x08\x44\x65livery\x12\x12\n\nmessage_id\x18\x01 \x01(\t\x12\x14\n\x0cmessage_type\x18\x02 \x01(\t\x12\x10\n\x08\x65ndpoint\x18\x03 \x01(\t\x12\x32\n\x05state\x18\x04 \x01(\x0e\x32#.meterlog.notifier.v1.DeliveryState\x12\x33\n\x0fnext_attempt_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x08\x61ttempts\x18\x06 \x03(\x0b\x32\x1d.meterlog.notifier.v1.Attempt\"\x99\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x30\n\x0c\x61ttempted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06status\x18\x03 \x01(\x05\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x05 \x01(\x03\x12\x18\n\x10response_excerpt\x18\x06 \x01(\x0c\"\x98\x01\n\x15ListDeliveriesRequest\x12\x10\n\x08\x65ndpoint\x18\x01 \x01(\t\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32#.meterlog.notifier.v1.DeliveryState\x12\x12\n\nmessage_id\x18\x03 \x01(\t\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"e\n\x16ListDeliveriesResponse\x12\x32\n\ndeliveries\x18\x01 \x03(\x0b\x32\x1e.meterlog.notifier.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*`\n\x0c\x45ndpointMode\x12\x1d\n\x19\x45NDPOINT_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12\x45NDPOINT_MODE_LIVE\x10\x01\x12\x19\n\x15\x45NDPOINT_MODE_DRY_RUN\x10\x02*h\n\rEndpointState\x12\x1e\n\x1a\x45NDPOINT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x45NDPOINT_STATE_ENABLED\x10\x01\x12\x1b\n\x17\x45NDPOINT_STATE_DISABLED\x10\x02*\xc1\x01\n\rDeliveryState\x12\x1e\n\x1a\x44\x45LIVERY_STATE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x44\x45LIVERY_STATE_PENDING\x10\x01\x12\x1c\n\x18\x44\x45LIVERY_STATE_DELIVERED\x10\x02\x12\x1c\n\x18\x44\x45LIVERY_STATE_EXHAUSTED\x10\x03\x12\x1c\n\x18\x44\x45LIVERY_STATE_CANCELLED\x10\x04\x12\x1a\n\x16\x44\x45LIVERY_STATE_DRY_RUN\x10\x05\x32\xdc\x06\n\x0fNotifierService\x12\x8d\x01\n\x0e\x43reateEndpoint\x12+.meterlog.notifier.v1.CreateEndpointRequest\x1a,.meterlog.notifier.v1.CreateEndpointResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x15/v1/webhook-endpoints:\x01*\x12\x87\x01\n\x0bGetEndpoint\x12(.meterlog.notifier.v1.GetEndpointRequest\x1a).meterlog.notifier.v1.GetEndpointResponse\"#\x82\xd3\xe4\x93\x02\x1d\x12\x1b/v1/webhook-endpoints/{key}\x12\x87\x01\n\rListEndpoints\x12*.meterlog.notifier.v1.ListEndpointsRequest\x1a+.meterlog.notifier.v1.ListEndpointsResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\x12\x15/v1/webhook-endpoints\x12\x90\x01\n\x0e\x44\x65leteEndpoint\x12+.meterlog.notifier.v1.DeleteEndpointRequest\x1a,.meterlog.notifier.v1.DeleteEndpointResponse\"#\x82\xd3\xe4\x93\x02\x1d*\x1b/v1/webhook-endpoints/{key}\x12\x83\x01\n\x0cListMessages\x12).meterlog.notifier.v1.ListMessagesRequest\x1a*.meterlog.notifier.v1.ListMessagesResponse\"\x1c\x82\xd3\xe4\x93\x02\x16\x12\x14/v1/webhook-messages\x12\x8b\x01\n\x0eListDeliveries\x12+.meterlog.notifier.v1.ListDeliveriesRequest\x1a,.meterlog.notifier.v1.ListDeliveriesResponse\"\x1e\x82\xd3\xe4\x93\x02\x18\x12\x16/v1/webhook-deliveriesb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,44 +45,44 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NOTIFIERSERVICE'].methods_by_name['ListMessages']._serialized_options = b'\202\323\344\223\002\026\022\024/v1/webhook-messages'
   _globals['_NOTIFIERSERVICE'].methods_by_name['ListDeliveries']._loaded_options = None
   _globals['_NOTIFIERSERVICE'].methods_by_name['ListDeliveries']._serialized_options = b'\202\323\344\223\002\030\022\026/v1/webhook-deliveries'
-  _globals['_ENDPOINTMODE']._serialized_start=1800
-  _globals['_ENDPOINTMODE']._serialized_end=1896
-  _globals['_ENDPOINTSTATE']._serialized_start=1898
-  _globals['_ENDPOINTSTATE']._serialized_end=2002
-  _globals['_DELIVERYSTATE']._serialized_start=2005
-  _globals['_DELIVERYSTATE']._serialized_end=2198
+  _globals['_ENDPOINTMODE']._serialized_start=1817
+  _globals['_ENDPOINTMODE']._serialized_end=1913
+  _globals['_ENDPOINTSTATE']._serialized_start=1915
+  _globals['_ENDPOINTSTATE']._serialized_end=2019
+  _globals['_DELIVERYSTATE']._serialized_start=2022
+  _globals['_DELIVERYSTATE']._serialized_end=2215
   _globals['_ENDPOINT']._serialized_start=125
-  _globals['_ENDPOINT']._serialized_end=355
-  _globals['_CREATEENDPOINTREQUEST']._serialized_start=357
-  _globals['_CREATEENDPOINTREQUEST']._serialized_end=430
-  _globals['_CREATEENDPOINTRESPONSE']._serialized_start=432
-  _globals['_CREATEENDPOINTRESPONSE']._serialized_end=522
-  _globals['_GETENDPOINTREQUEST']._serialized_start=524
-  _globals['_GETENDPOINTREQUEST']._serialized_end=557
-  _globals['_GETENDPOINTRESPONSE']._serialized_start=559
-  _globals['_GETENDPOINTRESPONSE']._serialized_end=630
-  _globals['_LISTENDPOINTSREQUEST']._serialized_start=632
-  _globals['_LISTENDPOINTSREQUEST']._serialized_end=693
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=695
-  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=794
-  _globals['_DELETEENDPOINTREQUEST']._serialized_start=796
-  _globals['_DELETEENDPOINTREQUEST']._serialized_end=832
-  _globals['_DELETEENDPOINTRESPONSE']._serialized_start=834
-  _globals['_DELETEENDPOINTRESPONSE']._serialized_end=858
-  _globals['_LISTMESSAGESREQUEST']._serialized_start=860
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=934
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=936
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1032
-  _globals['_MESSAGE']._serialized_start=1034
-  _globals['_MESSAGE']._serialized_end=1157
-  _globals['_DELIVERY']._serialized_start=1160
-  _globals['_DELIVERY']._serialized_end=1384
-  _globals['_ATTEMPT']._serialized_start=1387
-  _globals['_ATTEMPT']._serialized_end=1540
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=1543
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1695
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1697
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1798
-  _globals['_NOTIFIERSERVICE']._serialized_start=2201
-  _globals['_NOTIFIERSERVICE']._serialized_end=3061
+  _globals['_ENDPOINT']._serialized_end=372
+  _globals['_CREATEENDPOINTREQUEST']._serialized_start=374
+  _globals['_CREATEENDPOINTREQUEST']._serialized_end=447
+  _globals['_CREATEENDPOINTRESPONSE']._serialized_start=449
+  _globals['_CREATEENDPOINTRESPONSE']._serialized_end=539
+  _globals['_GETENDPOINTREQUEST']._serialized_start=541
+  _globals['_GETENDPOINTREQUEST']._serialized_end=574
+  _globals['_GETENDPOINTRESPONSE']._serialized_start=576
+  _globals['_GETENDPOINTRESPONSE']._serialized_end=647
+  _globals['_LISTENDPOINTSREQUEST']._serialized_start=649
+  _globals['_LISTENDPOINTSREQUEST']._serialized_end=710
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_start=712
+  _globals['_LISTENDPOINTSRESPONSE']._serialized_end=811
+  _globals['_DELETEENDPOINTREQUEST']._serialized_start=813
+  _globals['_DELETEENDPOINTREQUEST']._serialized_end=849
+  _globals['_DELETEENDPOINTRESPONSE']._serialized_start=851
+  _globals['_DELETEENDPOINTRESPONSE']._serialized_end=875
+  _globals['_LISTMESSAGESREQUEST']._serialized_start=877
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=951
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=953
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1049
+  _globals['_MESSAGE']._serialized_start=1051
+  _globals['_MESSAGE']._serialized_end=1174
+  _globals['_DELIVERY']._serialized_start=1177
+  _globals['_DELIVERY']._serialized_end=1401
+  _globals['_ATTEMPT']._serialized_start=1404
+  _globals['_ATTEMPT']._serialized_end=1557
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=1560
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1712
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1714
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1815
+  _globals['_NOTIFIERSERVICE']._serialized_start=2218
+  _globals['_NOTIFIERSERVICE']._serialized_end=3078
 # @@protoc_insertion_point(module_scope)

@@ -117,19 +117,26 @@ class Endpoint(_message.Message):
     MODE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Lower-case letters, digits, "_" and "-", first a letter or digit, 64 characters at most. Default: a new UUIDv7."""
     url: _builtins.str
-    """Required. https address (http too where the operator allows it), no user or fragment, 2,048 characters at most."""
+    """Required. https address (http too where the operator allows it), no user or fragment, port 80, 443 or 1,024 and
+    above, 2,048 characters at most.
+    """
     description: _builtins.str
     """Text for people, 256 characters at most."""
     mode: Global___EndpointMode.ValueType
     """Whether messages go out. Default live."""
     state: Global___EndpointState.ValueType
     """Output only. Where it stands."""
+    problem: _builtins.str
+    """Output only. Why nothing is sent although it is enabled, such as a wrong master key; empty while all is well."""
     @_builtins.property
     def message_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Message types that it receives, such as "invoice.finalized"; empty for all."""
+        """Message types that it receives: "invoice.drafted", "invoice.finalized", "usage.period.closed"; empty for all,
+        those of later releases too.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -145,10 +152,11 @@ class Endpoint(_message.Message):
         mode: Global___EndpointMode.ValueType = ...,
         state: Global___EndpointState.ValueType = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        problem: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "key", b"key", "message_types", b"message_types", "mode", b"mode", "state", b"state", "url", b"url"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "key", b"key", "message_types", b"message_types", "mode", b"mode", "problem", b"problem", "state", b"state", "url", b"url"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -506,7 +514,9 @@ class Attempt(_message.Message):
     status: _builtins.int
     """HTTP status; 0 when no answer came."""
     error: _builtins.str
-    """Class of the failure, such as "timeout"; empty on success."""
+    """Class of the failure: "timeout", "dns", "connection", "tls", "protocol", "status", "redirect", "blocked_address",
+    "blocked_scheme", "invalid_url" or "unforeseen"; empty on success.
+    """
     duration_ms: _builtins.int
     """Duration in milliseconds."""
     response_excerpt: _builtins.bytes

@@ -106,7 +106,7 @@ class Plan(_message.Message):
     """Required. ISO 4217 code."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]:
-        """Required, 1 to 100 prices, in the order of the invoice's lines."""
+        """Required, 1 to 100 prices with at most 1,000 tiers in all, in the order of the invoice's lines."""
 
     @_builtins.property
     def published_at(self) -> _timestamp_pb2.Timestamp:

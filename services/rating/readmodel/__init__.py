@@ -1,0 +1,1 @@
+"""The projection "billing": customers, plans, subscriptions, invoices and their numbers, folded from the log."""
