@@ -1,5 +1,4 @@
-"""The writing side of a log in SQLite: durable commits, one process at a time, and checkpoints of its
-write-ahead log."""
+"""The writing side of a log in SQLite: durable commits, one process at a time, and checkpoints of the WAL."""
 
 import logging
 import sqlite3
@@ -41,16 +40,19 @@ class SqliteWriter:
     def commit(self, requests: Sequence[AppendRequest]) -> Sequence[Appended | WrongExpectedVersion]:
         """Write what can be placed in one transaction, and answer each; raises Unavailable or Corrupt for all."""
         prepared = prepare(requests, self._clock.now())
-        with self._lock.held(), self._transaction() as connection:
-            return write_commit(connection, prepared)
+        with self._lock.held(), self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            answers = write_commit(connection, prepared)
+            connection.execute("COMMIT")
+        return answers
 
     def checkpoint_when_large(self) -> None:
         """Move the write-ahead log into the database once it passes `wal_bytes_max`; a failure is only logged."""
         if self._wal_bytes() < self._checkpoint_at_bytes:
             return
         try:
-            with self._lock.held(), translated(self._log):
-                self._checkpoint()
+            with self._lock.held(), self._connected() as connection:
+                _checkpoint(connection, self._limits)
         except DomainError as error:
             _log.warning("the write-ahead log stays large: %s", error.message)
         # Readers in the midst of it keep it from shrinking; the next attempt then comes when it has grown further.
@@ -82,15 +84,13 @@ class SqliteWriter:
         return connection
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Durable once it ends; nothing of it is written when anything is raised in it."""
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        """The connection; an error drops it, and with it whatever it had begun."""
         if self._connection is None:
             self._connection = self._reopened()
         try:
             with translated(self._log):
-                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
-                self._connection.execute("COMMIT")
         except BaseException:
             self._drop_connection()
             raise
@@ -100,15 +100,15 @@ class SqliteWriter:
             self._connection.close()
             self._connection = None
 
-    def _checkpoint(self) -> None:
-        """Without waiting for readers: what they still need stays, and nobody who appends waits for them."""
-        if self._connection is not None:
-            self._connection.execute("PRAGMA busy_timeout = 0")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self._connection.execute(f"PRAGMA busy_timeout = {int(self._limits.busy_timeout_s * 1000)}")
-
     def _wal_bytes(self) -> int:
         try:
             return self._wal.stat().st_size
-        except FileNotFoundError:
+        except OSError:
             return 0
+
+
+def _checkpoint(connection: sqlite3.Connection, limits: SqliteLimits) -> None:
+    """Without waiting for readers: what they still need stays, and nobody who appends waits for them."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    connection.execute(f"PRAGMA busy_timeout = {int(limits.busy_timeout_s * 1000)}")

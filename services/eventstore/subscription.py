@@ -20,15 +20,11 @@ def follow(
 ) -> Iterator[Batch | CaughtUp]:
     """What `EventStore.subscribe` yields, over any log that can be read in pages and rings a bell."""
     position = after
-    announced: Position | None = None
     while not stop.is_set():
         page = log.read_all(after=position, categories=categories, limit=batch_max)
         position = page.position
         if page.events:
             yield Batch(page.events, position)
-        if not page.is_last:
-            continue
-        if position != announced:
-            announced = position
+        if page.is_last:
             yield CaughtUp(position)
-        bell.wait(position, stop)
+            bell.wait(position, stop)

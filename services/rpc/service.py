@@ -30,6 +30,9 @@ from services.rpc.simulation import ClockFollower, advance, parse_start
 WORKER_STOP_TIMEOUT_S = 10.0
 READY_POLL_S = 0.05
 HEALTH_POLL_S = 0.25
+SWITCH_INTERVAL_S = 0.0005
+"""How long a computing thread keeps the others waiting. Beside one, Python's default of 5 ms makes a durable append of
+one event take 18 ms; this makes it 5 ms."""
 
 log = structlog.get_logger()
 
@@ -85,6 +88,7 @@ class Service:
 
 def run(name: str, build: Callable[[Context], Service], own_settings: Sequence[Setting] = ()) -> int:
     """Run a service until SIGTERM or SIGINT; returns the exit code. `--help` lists its settings."""
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     declared = (*common_settings(name), *own_settings)
     if "--help" in sys.argv[1:]:
         sys.stdout.write(help_text(name, declared) + "\n")

@@ -86,9 +86,7 @@ def test_an_append_is_answered_with_place_and_leaves(store: EventStore) -> None:
 
 
 @pytest.mark.parametrize("expected_version", [NO_STREAM, 0, 2, 10**15])
-def test_another_version_than_expected_is_refused_and_nothing_written(
-    store: EventStore, expected_version: int
-) -> None:
+def test_another_version_than_expected_is_refused_and_nothing_written(store: EventStore, expected_version: int) -> None:
     store.append(METER, events(1, 2), NO_STREAM)
     with pytest.raises(WrongExpectedVersion) as refused:
         store.append(METER, events(8, 9), expected_version)
@@ -165,7 +163,7 @@ def test_many_callers_append_at_once_and_positions_have_no_gaps(store: EventStor
 
 def test_a_reader_never_sees_a_later_event_before_an_earlier_one(store: EventStore) -> None:
     in_flight = [store.submit(StreamName("usage", str(n % 5)), events(n, n + 1000), ANY_VERSION) for n in range(200)]
-    position, seen = BEGINNING, []
+    position, seen = BEGINNING, list[int]()
     while len(seen) < 400:
         page = store.read_all(after=position, limit=7)
         seen += [each.position for each in page.events]

@@ -47,7 +47,8 @@ def problems(acknowledged: Sequence[Acknowledged], log: Sequence[RecordedEvent])
         versions = [event.version for event in log if event.stream == stream]
         if versions != list(range(len(versions))):
             found.append(f"versions of {stream} are not contiguous")
-    found += [f"event {id} is there {count} times" for id, count in Counter(e.id for e in log).items() if count > 1]
+    counts = Counter(event.id for event in log)
+    found += [f"event {event_id} is there {count} times" for event_id, count in counts.items() if count > 1]
     for append in acknowledged:
         standing = tuple(event.id for event in log[append.position - len(append.ids) : append.position])
         if standing != append.ids:

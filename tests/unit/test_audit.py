@@ -72,9 +72,9 @@ def test_a_root_splits_at_the_largest_power_of_two(count: int) -> None:
 def test_the_leaf_is_the_hash_of_header_and_payload() -> None:
     by_hand = (
         b"\x00"
-        + b"\x00\x00\x00\x0d"
-        + b"meter-t\xc3\xb6kens"
-        + b"\x00\x00\x00\x00\x00\x00\x00\x03"
+        b"\x00\x00\x00\x0d"
+        b"meter-t\xc3\xb6kens"
+        b"\x00\x00\x00\x00\x00\x00\x00\x03"
         + bytes.fromhex("018d6b3c11118222b333444455556666")
         + b"\x00\x00\x00\x0c"
         + b"MeterCreated"

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
+from statistics import median
 from uuid import UUID
 
 import pytest
@@ -91,19 +92,19 @@ def test_nobody_is_answered_before_the_commit(started: Started, backend: Backend
 def test_a_lone_append_does_not_wait_for_company(started: Started, backend: Backend) -> None:
     backend.gate.set()
     group = started()
-    begun_s = monotonic_s()
+    waits_s = []
     for number in range(200):
+        begun_s = monotonic_s()
         group.submit(request(number)).result(WAIT_S)
-    assert monotonic_s() - begun_s < 1.0, "200 appends without a disk; a pause of 5 ms in each would take longer"
+        waits_s.append(monotonic_s() - begun_s)
+    assert median(waits_s) < 0.0025, "there is no disk here; a writer that looked every 5 ms would take longer"
 
 
 def test_a_conflict_fails_only_its_own_append() -> None:
     conflict = WrongExpectedVersion(StreamName("meter", "1"), 5, 0)
 
     def commit(requests: Sequence[AppendRequest]) -> Sequence[Answer]:
-        return [
-            conflict if each.stream.id == "1" else Appended(Position(1), 0, NOON, (b"leaf",)) for each in requests
-        ]
+        return [conflict if each.stream.id == "1" else Appended(Position(1), 0, NOON, (b"leaf",)) for each in requests]
 
     group = GroupCommit(commit)
     futures = [group.submit(request(number)) for number in range(3)]

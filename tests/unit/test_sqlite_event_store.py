@@ -1,34 +1,28 @@
-"""What only the store in a file has to prove: which files it takes, what it does when the disk or a neighbour fails."""
+"""What only the store in a file has to prove: which files it takes, how processes share one, what it leaves behind."""
 
-import os
-import resource
 import sqlite3
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
+from services.eventstore import sqlite_read
 from services.eventstore.event import ANY_VERSION, BEGINNING, NO_STREAM, Batch, CaughtUp, NewEvent, StreamName
 from services.eventstore.sqlite import SqliteEventStore
 from services.eventstore.sqlite_connection import SqliteLimits
-from services.eventstore.sqlite_errors import domain_error
 from services.eventstore.sqlite_read_only import ReadOnlySqliteEventStore
+from services.eventstore.sqlite_readers import SqliteReaders
 from services.eventstore.verify import verify
-from services.eventstore.writer_lock import WriterLock
 from services.kernel.clock import SimulatedClock
-from services.kernel.errors import Corrupt, InvalidInput, NotFound, RuleViolated, Unavailable
+from services.kernel.errors import InvalidInput, NotFound, RuleViolated, Unavailable
 
 CLOCK = SimulatedClock(datetime(2024, 1, 31, tzinfo=UTC))
 METER = StreamName("meter", "tokens")
-IMPATIENT = SqliteLimits(lock_timeout_s=0.05, busy_timeout_s=0.05)
-WAIT_S = 20.0
 
 
 def event(number: int, payload: bytes = b"") -> NewEvent:
@@ -42,7 +36,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[SqliteEventStore]:
-    opened = SqliteEventStore(path, CLOCK, limits=IMPATIENT)
+    opened = SqliteEventStore(path, CLOCK)
     yield opened
     opened.close()
 
@@ -161,110 +155,6 @@ def test_a_subscription_sees_the_commits_of_another_store(store: SqliteEventStor
     other.close()
 
 
-def test_a_neighbour_that_holds_the_lock_fails_the_append_and_nothing_is_lost(
-    store: SqliteEventStore, path: Path
-) -> None:
-    with WriterLock(path, timeout_s=1).held(), pytest.raises(Unavailable, match="another process") as refused:
-        store.append(METER, [event(1)], NO_STREAM)
-    assert refused.value.reason == "LOG_BUSY"
-    assert store.append(METER, [event(1)], NO_STREAM).position == 1
-
-
-def test_a_foreign_program_that_locks_the_file_fails_the_append_and_nothing_is_lost(
-    store: SqliteEventStore, path: Path
-) -> None:
-    with closing(sqlite3.connect(path, isolation_level=None)) as foreign:
-        foreign.execute("BEGIN IMMEDIATE")
-        with pytest.raises(Unavailable, match="locked by a program outside"):
-            store.append(METER, [event(1)], NO_STREAM)
-        foreign.execute("ROLLBACK")
-    assert store.append(METER, [event(1)], NO_STREAM).position == 1
-
-
-def test_a_full_disk_fails_the_append_and_nothing_is_lost(store: SqliteEventStore) -> None:
-    store.append(METER, [event(1)], NO_STREAM)
-    connection = store._writer._connection
-    assert connection is not None
-    connection.execute("PRAGMA max_page_count = 20")
-    with pytest.raises(Unavailable, match="full") as refused:
-        store.append(METER, [event(2, bytes(500_000))], 0)
-    assert refused.value.reason == "DISK_FULL"
-    assert [each.id.int for each in store.read_stream(METER)] == [1]
-    assert store.append(METER, [event(2, bytes(500_000))], 0).position == 2
-    assert verify(store).events == 2
-
-
-FILE_SIZE_MAX = 400_000
-APPEND_UNTIL_THE_DISK_FAILS = """
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
-from uuid import UUID
-from services.eventstore.event import NewEvent, StreamName
-from services.eventstore.sqlite import SqliteEventStore
-from services.kernel.clock import SimulatedClock
-from services.kernel.errors import Unavailable
-
-store = SqliteEventStore(Path(sys.argv[1]), SimulatedClock(datetime(2024, 1, 31, tzinfo=UTC)))
-version = -1
-try:
-    while True:
-        event = NewEvent(UUID(int=version + 2), "Happened", 1, bytes(10_000))
-        version = store.append(StreamName("meter", "tokens"), [event], version).version
-except Unavailable as error:
-    print(version + 1, error.reason, flush=True)
-"""
-
-
-def test_a_disk_that_refuses_a_write_fails_the_append_and_keeps_what_was_acknowledged(path: Path) -> None:
-    def limit_file_size() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_SIZE_MAX, FILE_SIZE_MAX))
-
-    worker = subprocess.run(
-        [sys.executable, "-c", APPEND_UNTIL_THE_DISK_FAILS, str(path)],
-        preexec_fn=limit_file_size,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    acknowledged, reason = worker.stdout.split()
-    reopened = SqliteEventStore(path, CLOCK)
-    assert reason in {"DISK_FAILED", "DISK_FULL"}
-    assert int(acknowledged) > 5
-    assert len(reopened.read_stream(METER)) == int(acknowledged)
-    assert verify(reopened).verified
-    assert reopened.append(METER, [event(99)], int(acknowledged) - 1)
-    reopened.close()
-
-
-def test_a_file_that_may_not_be_written_is_named(path: Path) -> None:
-    SqliteEventStore(path, CLOCK).close()
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        with pytest.raises(sqlite3.OperationalError) as refused:
-            connection.execute("DELETE FROM events")
-        error = domain_error(refused.value, path)
-    assert isinstance(error, Unavailable)
-    assert error.reason == "LOG_NOT_WRITABLE"
-    assert str(path) in error.message
-
-
-def test_a_directory_without_room_for_the_lock_is_named(path: Path) -> None:
-    path.with_name("log.db.lock").mkdir()
-    with pytest.raises(Unavailable, match="lock file"):
-        SqliteEventStore(path, CLOCK)
-
-
-def test_a_log_whose_tables_contradict_each_other_takes_no_appends(store: SqliteEventStore, path: Path) -> None:
-    store.append(METER, [event(1), event(2)], NO_STREAM)
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE streams SET version = 0")
-    with pytest.raises(Corrupt, match="damaged"):
-        store.append(METER, [event(3)], 0)
-    assert store.head().position == 2
-
-
 def test_the_write_ahead_log_stays_small(path: Path) -> None:
     limits = SqliteLimits(wal_bytes_max=200_000)
     opened = SqliteEventStore(path, CLOCK, limits=limits)
@@ -290,15 +180,31 @@ def test_a_reader_in_the_midst_of_the_log_blocks_no_append(path: Path) -> None:
     opened.close()
 
 
-def test_threads_that_come_and_go_leave_few_connections_open(store: SqliteEventStore) -> None:
-    store.append(METER, [event(1)], NO_STREAM)
-    for _ in range(5):
-        threads = [threading.Thread(target=store.read_stream, args=(METER,)) for _ in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(WAIT_S)
-    assert len(store._reads._readers._idle) <= SqliteLimits().idle_readers_max
+def test_when_many_have_read_at_once_few_connections_stay_open(path: Path) -> None:
+    SqliteEventStore(path, CLOCK).close()
+    readers = SqliteReaders(path, SqliteLimits(idle_readers_max=3))
+    with ExitStack() as reading:
+        lent = [reading.enter_context(readers.lent()) for _ in range(20)]
+    assert sum(is_open(connection) for connection in lent) == 3
+    readers.close()
+    assert not any(is_open(connection) for connection in lent)
+
+
+def test_a_connection_that_is_lent_while_the_store_closes_is_closed_afterwards(path: Path) -> None:
+    SqliteEventStore(path, CLOCK).close()
+    readers = SqliteReaders(path, SqliteLimits())
+    with readers.lent() as connection:
+        readers.close()
+        assert is_open(connection)
+    assert not is_open(connection)
+
+
+def is_open(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except sqlite3.ProgrammingError:
+        return False
+    return True
 
 
 def test_a_category_is_read_by_its_index(store: SqliteEventStore, path: Path) -> None:
@@ -306,9 +212,7 @@ def test_a_category_is_read_by_its_index(store: SqliteEventStore, path: Path) ->
     statements: list[str] = []
     with closing(sqlite3.connect(path)) as connection:
         connection.set_trace_callback(statements.append)
-        from services.eventstore.sqlite_read import page
-
-        page(connection, BEGINNING, ["meter", "usage"], 10)
+        sqlite_read.page(connection, BEGINNING, ["meter", "usage"], 10)
         connection.set_trace_callback(None)
         plans = [
             " ".join(row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement))

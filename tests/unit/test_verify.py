@@ -1,7 +1,6 @@
 """Whatever is changed in a log's file behind its back, verification names the first position that no longer holds."""
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,9 +121,7 @@ def test_an_event_that_was_changed_is_found(log: Path, column: str, value: str, 
         (("UPDATE categories SET name = 'price' WHERE name = 'meter'",), 3, "leaf"),
     ],
 )
-def test_a_log_that_was_changed_is_found(
-    log: Path, statements: tuple[str, ...], first_bad: int, problem: str
-) -> None:
+def test_a_log_that_was_changed_is_found(log: Path, statements: tuple[str, ...], first_bad: int, problem: str) -> None:
     tamper(log, *statements)
     found = verified(log)
     assert (found.verified, found.first_bad_position) == (False, first_bad), found.problem
@@ -165,9 +162,8 @@ def test_what_is_proved_before_the_damage_is_told(log: Path) -> None:
 
 
 @pytest.fixture
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(verification, "VERIFY_PAGE_MAX", 2)
-    yield
 
 
 def test_a_log_longer_than_a_page_verifies(small_pages: None, log: Path) -> None:

@@ -1,0 +1,96 @@
+"""Stored events are for ever: the bytes of every type and version still mean what they meant when they were frozen."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from uuid import UUID
+
+import pytest
+from google.protobuf.message import Message
+
+from meterlog.events.v1.usage_pb2 import UsageRecorded
+from services.eventstore.audit import leaf_hashes
+from services.eventstore.catalogue import MESSAGES, decode
+from services.eventstore.event import NewEvent, Position, RecordedEvent, StreamName
+from services.eventstore.usage_batch import decode_usage
+from services.kernel.clock import epoch_us
+
+
+def neighbour(name: str) -> ModuleType:
+    """A module of this folder that is no test."""
+    spec = spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+freeze_events = neighbour("freeze_events")
+STREAM = StreamName("meter", "tokens")
+NOON = datetime(2024, 1, 31, 12, 0, 0, 250_001, tzinfo=UTC)
+
+every_type_and_version = pytest.mark.parametrize(("name", "version"), MESSAGES)
+
+
+def frozen(name: str, version: int) -> bytes:
+    content: bytes = freeze_events.bytes_path(name, version).read_bytes()
+    return content
+
+
+def decoded(name: str, version: int) -> Message:
+    payload = frozen(name, version)
+    return decode(RecordedEvent(Position(1), STREAM, 0, UUID(int=1), name, version, NOON, payload, b""))
+
+
+@every_type_and_version
+def test_frozen_bytes_still_mean_what_their_text_says(name: str, version: int) -> None:
+    assert decoded(name, version) == freeze_events.written_message(name, version)
+
+
+@every_type_and_version
+def test_a_message_is_still_stored_as_the_same_bytes(name: str, version: int) -> None:
+    assert decoded(name, version).SerializeToString(deterministic=True) == frozen(name, version)
+
+
+@every_type_and_version
+def test_a_frozen_event_shows_every_field_that_it_had(name: str, version: int) -> None:
+    """A field that is added later stays unset here; then name it in ADDED_LATER."""
+    assert unset_fields(decoded(name, version)) == ADDED_LATER.get((name, version), set())
+
+
+ADDED_LATER: dict[tuple[str, int], set[str]] = {}
+
+
+def unset_fields(message: Message) -> set[str]:
+    """The fields of a message that are at their default."""
+    present = {field.name for field, _ in message.ListFields()}
+    return {field.name for field in message.DESCRIPTOR.fields} - present
+
+
+def test_a_frozen_usage_batch_still_holds_the_same_rows() -> None:
+    message = decoded("UsageRecorded", 1)
+    assert isinstance(message, UsageRecorded)
+    first = {"source": "trace.csv", "type": "llm.completion", "subject": "tenant-0", "id": "row-0", "time": NOON}
+    assert decode_usage(message).to_pylist() == [
+        first | {"value": Decimal(1), "p.input_tokens": "374", "p.model": "größer"},
+        first
+        | {"subject": "tenant-1", "id": "row-1", "time": datetime(2024, 1, 31, 12, tzinfo=UTC)}
+        | {"value": Decimal("0.000000000001"), "p.input_tokens": "12", "p.model": None},
+        first
+        | {"id": "row-8", "time": datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)}
+        | {"value": Decimal("-99999999999999999999999999.5"), "p.input_tokens": None, "p.model": None},
+    ]
+
+
+def test_the_leaf_of_an_event_is_for_ever() -> None:
+    event = NewEvent(UUID("018d6b3c-1111-8222-b333-444455556666"), "MeterCreated", 1, frozen("MeterCreated", 1))
+    (leaf,) = leaf_hashes(STREAM, 3, [event], epoch_us(NOON))
+    assert leaf.hex() == "6b39a7a8210ef68e6ed8649f7ab651f4ac0397fa785589693510c1aeb96ce94c"
+
+
+def test_nothing_is_frozen_that_the_catalogue_does_not_know() -> None:
+    known = {freeze_events.bytes_path(*key).name for key in MESSAGES}
+    assert {path.name for path in freeze_events.EVENTS.glob("*.bin")} == known
