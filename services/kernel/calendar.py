@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from services.kernel.errors import InvalidInput
 
-
 # Names that a machine may resolve as well, each machine in its own way.
 _ZONES_OF_THE_MACHINE = frozenset({"localtime", "posixrules", "Factory"})
 _ZONE_FOLDERS = ("posix/", "right/")

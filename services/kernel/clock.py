@@ -2,7 +2,7 @@
 
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 
@@ -45,9 +45,8 @@ def epoch_us(instant: datetime) -> int:
 
 
 def from_epoch_us(microseconds: int) -> datetime:
-    """The aware UTC instant of `epoch_us`."""
-    seconds, rest = divmod(microseconds, 1_000_000)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest)
+    """The aware UTC instant of `epoch_us`; raises OverflowError outside the years 1 to 9999."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def monotonic_s() -> float:

@@ -1,0 +1,1 @@
+"""Reads files of usage and records every row once: `meterlog import`."""

@@ -1,0 +1,92 @@
+"""`meterlog import`: a file of usage, row by row into the log, once."""
+
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from meterlog.client import RetryPolicy, Tls, UsageOutcome
+from meterlog.client.channel import Connection, connection
+from services.cli.importing.batch import read_batches
+from services.cli.importing.mapping_file import MappingFile, read_mapping
+from services.cli.importing.progress import ImportIdentity, ProgressFile
+from services.cli.importing.refusal import ImportInterrupted
+from services.cli.importing.sending import PATIENCE, Acknowledged, BatchesInOrder
+from services.cli.importing.summary import ImportSummary
+from services.cli.importing.usage_file import UsageFile, open_usage_file
+from services.kernel.clock import monotonic_s
+
+FOLDER = "imports"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """How far a running import is: rows acknowledged, and bytes of the file behind them."""
+
+    rows: int
+    bytes_done: int
+    bytes_total: int
+
+
+def import_usage(
+    file: Path,
+    mapping: Path,
+    *,
+    address: str,
+    var: Path,
+    api_key: str | None = None,
+    tls: Tls | None = None,
+    restart: bool = False,
+    on_progress: Callable[[ImportProgress], None] | None = None,
+    retry: RetryPolicy = PATIENCE,
+) -> ImportSummary:
+    """Record every row of `file` as `mapping` says, by the ingest service at `address`; what became of them.
+
+    A run that was interrupted is continued by the next one, unless `restart`; a finished one starts again, and all its
+    rows are duplicates. `api_key` None means METERLOG_API_KEY. `on_progress` is called after every batch.
+    Raises MappingRefused, FileRefused, and ImportInterrupted when the service accepts nothing for `retry`'s total time.
+    """
+    started_at_s = monotonic_s()
+    mapping_file = read_mapping(mapping)
+    with open_usage_file(file, mapping_file.mapping) as usage_file:
+        progress = ProgressFile(var / FOLDER, _identity(usage_file, mapping_file, address))
+        if restart:
+            progress.remove()
+        run = _Run(usage_file, mapping_file, progress, on_progress)
+        summary = run.to_the_end(connection(address, "", "", api_key, tls), retry)
+    progress.remove()
+    return replace(summary, seconds=monotonic_s() - started_at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    file: UsageFile
+    mapping: MappingFile
+    progress: ProgressFile
+    on_progress: Callable[[ImportProgress], None] | None
+
+    def to_the_end(self, target: Connection, retry: RetryPolicy) -> ImportSummary:
+        summary = self.progress.load()
+        batches = read_batches(self.file, self.mapping.mapping, summary.read)
+        with closing(batches), BatchesInOrder(target, retry) as sending:
+            for acknowledged in sending.send(batches):
+                summary = self._after(summary, acknowledged, target)
+        return summary
+
+    def _after(self, summary: ImportSummary, acknowledged: Acknowledged, target: Connection) -> ImportSummary:
+        batch, results = acknowledged
+        if results and results[0].outcome is UsageOutcome.UNDELIVERED:
+            raise ImportInterrupted(
+                f"the ingest service at {target.ingest} did not accept usage: {results[0].message}; "
+                f"{summary.read} rows are done, run the same import again to continue",
+                reason=results[0].reason,
+            )
+        summary = summary.after(batch, results)
+        self.progress.save(summary)
+        if self.on_progress is not None:
+            self.on_progress(ImportProgress(summary.read, batch.read_bytes, self.file.size_bytes))
+        return summary
+
+
+def _identity(file: UsageFile, mapping: MappingFile, address: str) -> ImportIdentity:
+    return ImportIdentity(str(file.path.resolve()), file.size_bytes, file.modified_ns, mapping.fingerprint, address)

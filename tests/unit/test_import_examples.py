@@ -1,0 +1,60 @@
+"""Every example can be used as it is: catalogues are read, mappings import the file beside them."""
+
+from pathlib import Path
+
+import pytest
+
+from meterlog.client.testing import IngestInMemory
+from services.cli.declared.catalogue import read_catalogue
+from services.cli.importing.command import import_usage
+from services.cli.importing.generate import ROWS, generate_usage
+from services.cli.importing.mapping_file import read_mapping
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/catalogue.yaml"))
+
+every_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+
+
+def content_of(folder):
+    path = folder / "catalogue.yaml"
+    items = read_catalogue(path.read_text(), path.name)
+    return {kind: [item.message for item in items if item.kind == kind] for kind in {item.kind for item in items}}
+
+
+@every_folder
+def test_a_catalogue_is_complete_in_itself(folder):
+    content = content_of(folder)
+    meters = {meter.slug for meter in content["meter"]}
+    plans = {plan.key: plan for plan in content["plan"]}
+    customers = {customer.key: customer for customer in content["customer"]}
+    for plan in plans.values():
+        assert {price.meter for price in plan.prices} - {""} <= meters
+    for subscription in content["subscription"]:
+        assert plans[subscription.plan].currency == customers[subscription.customer].currency
+
+
+@every_folder
+def test_a_mapping_makes_the_usage_that_the_meters_count(folder):
+    mapping = read_mapping(folder / "mapping.yaml").mapping
+    properties = {each.key for each in mapping.properties}
+    for meter in content_of(folder)["meter"]:
+        assert {meter.value_property, *meter.group_by} - {""} <= properties
+
+
+@pytest.mark.parametrize(("name", "rows"), [("api_gateway/calls.ndjson", 3), ("object_storage/stored.csv", 6)])
+def test_the_file_of_an_example_is_imported_whole(tmp_path, name, rows):
+    file = EXAMPLES / name
+    with IngestInMemory() as ingest:
+        summary = import_usage(file, file.parent / "mapping.yaml", address=ingest.address, var=tmp_path)
+    assert (summary.read, summary.recorded) == (rows, rows)
+
+
+def test_generated_usage_is_imported_whole_for_the_customers_of_the_example(tmp_path):
+    generate_usage(tmp_path / "trace.csv")
+    with IngestInMemory() as ingest:
+        mapping = EXAMPLES / "llm" / "mapping.yaml"
+        summary = import_usage(tmp_path / "trace.csv", mapping, address=ingest.address, var=tmp_path)
+    assert summary.recorded == ROWS
+    customers = {customer.key for customer in content_of(EXAMPLES / "llm")["customer"]}
+    assert {event.subject for event in ingest.recorded} == customers
