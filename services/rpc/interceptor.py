@@ -74,6 +74,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         try:
             self._authorize(method, context)
             response = await self._answer(handler, request, context)
+        except (asyncio.CancelledError, GeneratorExit):
+            _log_outcome(method, "CANCELLED", started)
+            raise
         except DomainError as error:
             await _fail(method, error, started, context)
         except Exception as error:  # noqa: BLE001 (the outermost loop: an unforeseen error must not leak its text)
@@ -90,6 +93,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             responses = handler(request, context)
             async for response in self._in_pool(responses) if isinstance(responses, Iterator) else responses:
                 yield response
+        except (asyncio.CancelledError, GeneratorExit):
+            _log_outcome(method, "CANCELLED", started)
+            raise
         except DomainError as error:
             await _fail(method, error, started, context)
         except Exception as error:  # noqa: BLE001 (as above)

@@ -1,0 +1,79 @@
+"""The `meterlog` command: what it can do on one screen, and how it ends."""
+
+import os
+import sys
+from typing import Final
+
+import typer
+
+from services.cli.commands.apply import apply
+from services.cli.commands.audit import audit_app
+from services.cli.commands.clock import clock_app
+from services.cli.commands.demo import demo
+from services.cli.commands.import_file import import_file
+from services.cli.commands.invoices import invoices_app
+from services.cli.commands.rebuild import rebuild
+from services.cli.commands.up import up
+from services.cli.commands.usage import usage
+from services.cli.failure import CommandFailed, ExitCode, misused
+from services.cli.proxy import no_proxy_on_loopback
+from services.cli.screen import show_failure
+from services.kernel.errors import DomainError, InvalidInput
+
+INTERRUPTED: Final = 130
+
+app = typer.Typer(
+    name="meterlog",
+    help="Usage metering and billing from one append-only, provable log.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(up)
+app.command("apply")(apply)
+app.command("import")(import_file)
+app.command("usage")(usage)
+app.add_typer(invoices_app, name="invoices")
+app.command("rebuild")(rebuild)
+app.add_typer(audit_app, name="audit")
+app.add_typer(clock_app, name="clock")
+app.command("demo")(demo)
+
+
+def main() -> int:
+    """Run the command line; 0 when done, 1 when refused or failed, 2 when it was called wrongly."""
+    arguments = sys.argv[1:] or ["--help"]
+    os.environ.update(no_proxy_on_loopback(os.environ))
+    try:
+        return int(app(arguments, prog_name="meterlog", standalone_mode=False) or ExitCode.DONE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
+    except (CommandFailed, DomainError, OSError, typer.TyperException) as error:
+        failure = _failure(error)
+        show_failure(failure, as_json="--json" in arguments)
+        return failure.exit_code
+
+
+def _failure(error: CommandFailed | DomainError | OSError | typer.TyperException) -> CommandFailed:
+    match error:
+        case CommandFailed():
+            return error
+        case InvalidInput():
+            return misused(error.message, error.reason)
+        case DomainError():
+            return CommandFailed(error.message, reason=error.reason)
+        case OSError():
+            return CommandFailed(f"{error.filename or 'the system'}: {error.strerror or error}", reason="SYSTEM")
+        case _:
+            return misused(f"{error.format_message()} `meterlog --help` shows how it is called")
+
+
+def _reader_left() -> int:
+    """Whoever read the output has gone, such as `head`; nothing more can be told to anybody."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ExitCode.FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""`meterlog up`: the whole platform in the foreground."""
+
+import os
+import signal
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from services.cli.addresses import DEFAULT_PORT_BASE, SERVICES
+from services.cli.commands.options import DEFAULT_VAR, Json, Var
+from services.cli.failure import misused
+from services.cli.instants import parse_instant
+from services.cli.platform import Platform
+from services.cli.processes.environment import PlatformSettings
+from services.cli.processes.log_line import LogLine, log_line_text
+from services.cli.processes.var_lock import VarLock
+from services.cli.screen import Screen
+
+
+def up(
+    var: Var = DEFAULT_VAR,
+    port_base: Annotated[
+        int, typer.Option(help="First of four consecutive ports on loopback; 0 takes any that are free.")
+    ] = DEFAULT_PORT_BASE,
+    simulated_clock: Annotated[
+        bool, typer.Option("--simulated-clock", help="Time stands still until `meterlog clock advance`.")
+    ] = False,
+    clock_start: Annotated[str, typer.Option(help="Instant at which a new simulation starts, ISO 8601.")] = "",
+    webhook_allow_loopback: Annotated[
+        bool, typer.Option("--webhook-allow-loopback", help="Let webhooks go to this machine, over http too.")
+    ] = False,
+    log_level: Annotated[
+        str, typer.Option(envvar="METERLOG_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
+    as_json: Json = False,
+) -> None:
+    """Start all four services on this machine, with embedded stores, until Ctrl-C."""
+    if clock_start and not simulated_clock:
+        raise misused("--clock-start goes with --simulated-clock")
+    settings = PlatformSettings(
+        var=var,
+        port_base=port_base,
+        is_clock_simulated=simulated_clock,
+        clock_start=parse_instant(clock_start, "--clock-start") if clock_start else None,
+        allows_loopback_webhooks=webhook_allow_loopback,
+        log_level=log_level,
+    )
+    screen = Screen(as_json)
+    _run(Platform(settings, VarLock.take(var), lambda line: _show(screen, line)), screen)
+
+
+def _run(platform: Platform, screen: Screen) -> None:
+    _interrupt_on_signals(platform)
+    try:
+        platform.start()
+        if not platform.is_interrupted():
+            _announce(platform, screen)
+        platform.wait()
+        screen.people.print("stopping …", style="dim")
+    finally:
+        platform.stop()
+
+
+def _announce(platform: Platform, screen: Screen) -> None:
+    document = {"pid": os.getpid(), "store_url": platform.settings.store_url, "addresses": platform.addresses}
+    where = " · ".join(f"{service} {platform.addresses[service]}" for service in SERVICES)
+    screen.answer(document, f"[bold]meterlog is up[/]: {where} (folder {platform.settings.var}; Ctrl-C stops it)")
+
+
+def _interrupt_on_signals(platform: Platform) -> None:
+    """The first signal drains the platform, a second one ends every service at once."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        if platform.is_interrupted():
+            platform.kill_all()
+        platform.interrupt()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+
+
+def _show(screen: Screen, line: LogLine) -> None:
+    screen.people.print(log_line_text(line), soft_wrap=True)
