@@ -1,0 +1,1 @@
+"""The projection "webhooks": endpoints, messages, deliveries and attempts, folded from the log."""
