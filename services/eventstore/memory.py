@@ -107,6 +107,13 @@ class MemoryEventStore:
             self._require_open()
             return (self._events[0].position, self._events[-1].position) if self._events else None
 
+    def leaf_at(self, position: Position) -> bytes:
+        """As in `EventStore`."""
+        with self._lock:
+            self._require_open()
+            is_there = BEGINNING < position <= len(self._events)
+            return self._events[position - 1].leaf if is_there else b""
+
     def subscribe(
         self, *, after: Position, categories: Collection[str] = (), batch_max: int = 1000, stop: Signal
     ) -> Iterator[Batch | CaughtUp]:

@@ -81,6 +81,10 @@ class SqliteEventStore:
         """As in `AuditableStore`."""
         return self._reads.stored_positions()
 
+    def leaf_at(self, position: Position) -> bytes:
+        """As in `EventStore`."""
+        return self._reads.leaf_at(position)
+
     def subscribe(
         self, *, after: Position, categories: Collection[str] = (), batch_max: int = 1000, stop: Signal
     ) -> Iterator[Batch | CaughtUp]:

@@ -49,6 +49,7 @@ _STREAM = """
 """
 _STREAM_UPWARDS = f"{_EVENTS} WHERE e.stream_id = ? AND e.version >= ? ORDER BY e.version LIMIT ?"
 _STREAM_DOWNWARDS = f"{_EVENTS} WHERE e.stream_id = ? AND e.version <= ? ORDER BY e.version DESC LIMIT ?"
+_LEAF_AT = "SELECT leaf FROM events WHERE position = ?"
 _HEAD = "SELECT last_position, chain FROM commits ORDER BY last_position DESC LIMIT 1"
 _STORED_POSITIONS = "SELECT (SELECT min(position) FROM events), (SELECT max(position) FROM events)"
 _COMMITS_BEHIND = """
@@ -66,6 +67,12 @@ def head(connection: sqlite3.Connection) -> Head:
     """The newest position, and the chain there."""
     row = connection.execute(_HEAD).fetchone()
     return Head(Position(row[0]), row[1]) if row else Head(BEGINNING, CHAIN_START)
+
+
+def leaf_at(connection: sqlite3.Connection, position: Position) -> bytes:
+    """The leaf of the event at a position; empty when there is none."""
+    row = connection.execute(_LEAF_AT, (position,)).fetchone()
+    return bytes(row[0]) if row else b""
 
 
 def page(connection: sqlite3.Connection, after: Position, categories: Collection[str], limit: int) -> Page:

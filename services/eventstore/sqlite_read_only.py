@@ -79,6 +79,11 @@ class ReadOnlySqliteEventStore:
         with self._readers.lent() as connection:
             return sqlite_read.stored_positions(connection)
 
+    def leaf_at(self, position: Position) -> bytes:
+        """As in `EventStore`."""
+        with self._readers.lent() as connection:
+            return sqlite_read.leaf_at(connection, position)
+
     def subscribe(
         self, *, after: Position, categories: Collection[str] = (), batch_max: int = 1000, stop: Signal
     ) -> Iterator[Batch | CaughtUp]:

@@ -51,6 +51,12 @@ class EventStore(Protocol):
         matched, so that a checkpoint can advance over events of other categories.
         """
 
+    def leaf_at(self, position: Position) -> bytes:
+        """The leaf of the event at `position`; empty when the log has no event there.
+
+        Who keeps a position keeps its leaf too, and compares: a log that was cut short and grew again has others.
+        """
+
     def head(self) -> Head:
         """The newest position and the audit chain's value there."""
 

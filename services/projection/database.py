@@ -10,15 +10,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
 
 from services.kernel.clock import monotonic_s
-from services.kernel.errors import InvalidInput, RuleViolated, TimedOut, Unavailable
+from services.kernel.errors import InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
 
 WRITE_TIMEOUT_S = 30.0
 FILE_LOCK_TIMEOUT_S = 10.0
 FILE_LOCK_PAUSE_S = 0.05
 BUSY_TIMEOUT_MS = 10_000
+READERS_MAX = 48
+"""Snapshots that are read at once: one for each thread that answers calls, and some for workers."""
+READER_TIMEOUT_S = 5.0
 
 
 class Database:
@@ -68,7 +72,7 @@ class Database:
 
 
 def _sqlite_engine(url: str, begin: str, is_read_only: bool) -> Engine:
-    engine = create_engine(url)
+    engine = create_engine(url, pool_size=READERS_MAX, max_overflow=0, pool_timeout=READER_TIMEOUT_S)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
@@ -108,5 +112,9 @@ def _locked(path: Path) -> int:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except NoConnectionLeft as error:
+        raise Overloaded(f"{READERS_MAX} others read the read models; repeat later") from error
+    except DatabaseError as error:
+        if type(error) not in (DatabaseError, OperationalError):
+            raise
         raise Unavailable(f"the read models cannot be used: {error.orig}; check disk and permissions") from error

@@ -3,7 +3,20 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, MetaData, Table, Text, delete, insert, select, update
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    delete,
+    insert,
+    select,
+    update,
+)
 
 from services.eventstore.event import BEGINNING, Position
 from services.kernel.errors import Conflict
@@ -18,6 +31,7 @@ GENERATIONS = Table(
     Column("version", Integer, nullable=False),
     Column("state", Text, nullable=False),
     Column("position", BigInteger, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
 )
 
 
@@ -30,13 +44,14 @@ class GenerationState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One set of tables of a projection, folded up to `position` by the fold of `version`."""
+    """One set of tables of a projection, folded up to `position`, whose leaf is `leaf`, by the fold of `version`."""
 
     name: str
     number: int
     version: int
     state: GenerationState
     position: Position
+    leaf: bytes
 
     @property
     def suffix(self) -> str:
@@ -53,7 +68,7 @@ def generations_of(connection: Connection, name: str) -> list[Generation]:
     """Every generation of one projection, oldest first."""
     rows = connection.execute(select(GENERATIONS).where(GENERATIONS.c.name == name).order_by(GENERATIONS.c.generation))
     return [
-        Generation(row.name, row.generation, row.version, GenerationState(row.state), Position(row.position))
+        Generation(row.name, row.generation, row.version, GenerationState(row.state), Position(row.position), row.leaf)
         for row in rows
     ]
 
@@ -67,15 +82,22 @@ def live_generation(connection: Connection, name: str) -> Generation | None:
 def add_generation(connection: Connection, name: str, version: int, state: GenerationState) -> Generation:
     """Register the next generation, folded up to nothing."""
     known = generations_of(connection, name)
-    added = Generation(name, known[-1].number + 1 if known else 1, version, state, BEGINNING)
+    added = Generation(name, known[-1].number + 1 if known else 1, version, state, BEGINNING, b"")
     connection.execute(
-        insert(GENERATIONS).values(name=name, generation=added.number, version=version, state=state, position=BEGINNING)
+        insert(GENERATIONS).values(
+            name=name, generation=added.number, version=version, state=state, position=BEGINNING, leaf=b""
+        )
     )
     return added
 
 
-def move_checkpoint(connection: Connection, generation: Generation, before: Position, after: Position) -> None:
-    """Advance the checkpoint; Conflict when somebody else moved it, which undoes the fold of this transaction."""
+def move_checkpoint(
+    connection: Connection, generation: Generation, before: Position, after: Position, leaf: bytes
+) -> None:
+    """Advance the checkpoint to `after`, whose leaf is `leaf`.
+
+    Raises Conflict when somebody else moved it, which undoes the fold of this transaction.
+    """
     moved = connection.execute(
         update(GENERATIONS)
         .where(
@@ -83,7 +105,7 @@ def move_checkpoint(connection: Connection, generation: Generation, before: Posi
             GENERATIONS.c.generation == generation.number,
             GENERATIONS.c.position == before,
         )
-        .values(position=after)
+        .values(position=after, leaf=leaf)
     )
     if moved.rowcount != 1:
         raise Conflict(f'projection "{generation.name}" was folded by somebody else; start again from its checkpoint')

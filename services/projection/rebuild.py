@@ -83,7 +83,7 @@ class Rebuild(Generic[T]):
         with self._database.write() as connection:
             if events:
                 self._projection.fold(connection, self.table_set.tables, events)
-            move_checkpoint(connection, self.generation, self.position, reached)
+            move_checkpoint(connection, self.generation, self.position, reached, self._store.leaf_at(reached))
         self.position = reached
         self.generation = replace(self.generation, position=reached)
         self._events += len(events)

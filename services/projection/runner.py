@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from services.eventstore.event import BEGINNING, Batch, CaughtUp, Position
 from services.eventstore.store import EventStore
 from services.kernel.clock import monotonic_s
-from services.kernel.errors import RuleViolated, TimedOut
+from services.kernel.errors import InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
 from services.projection.database import Database
 from services.projection.generations import (
     Generation,
@@ -32,6 +32,8 @@ T = TypeVar("T")
 
 BATCH_MAX = 1_000
 RETRY_PAUSE_S = 1.0
+WAITERS_MAX = 16
+"""Calls that may wait for one projection, so that they never take all threads that answer calls."""
 
 log = structlog.get_logger()
 
@@ -53,6 +55,7 @@ class ProjectionRunner(Generic[T]):
         self._generation: Generation | None = None
         self._table_sets: dict[int, TableSet[T]] = {}
         self._moved = threading.Condition()
+        self._waiters = threading.BoundedSemaphore(WAITERS_MAX)
         self._folding = threading.Lock()
         self._rebuilding = threading.Lock()
         self._stop = threading.Event()
@@ -71,20 +74,16 @@ class ProjectionRunner(Generic[T]):
             create_table(connection)
             self._drop_all_but_live(connection)
             generation = live_generation(connection, self.name) or self._create_live(connection)
-        head = self._store.head().position
-        if generation.position > head:
-            raise RuleViolated(
-                f'projection "{self.name}" is folded up to position {generation.position}, but the log ends at {head}: '
-                "the log was cut short or replaced. Restore it, or delete the projection's database to fold it anew",
-                reason="LOG_REWOUND",
-            )
+        self._require_same_log(generation)
         self._generation = generation
         self._position = generation.position
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Finish the batch in hand and stop."""
+        """Finish the batch in hand and stop; who waits for a position is told so."""
         self._stop.set()
+        with self._moved:
+            self._moved.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -101,16 +100,22 @@ class ProjectionRunner(Generic[T]):
         return self._position
 
     def wait_for(self, position: Position, timeout_s: float) -> None:
-        """Return when the live tables are folded up to `position`; raises TimedOut."""
-        deadline = monotonic_s() + timeout_s
-        with self._moved:
-            while self._position < position:
-                left = deadline - monotonic_s()
-                if left <= 0 or not self._moved.wait(left):
-                    raise TimedOut(
-                        f'projection "{self.name}" stands at position {self._position}, not yet at {position}; '
-                        f"{self._problem or 'it is catching up'}; repeat later"
-                    )
+        """Return when the live tables are folded up to `position`.
+
+        Raises InvalidInput for a position that the log has not reached, TimedOut, Overloaded when WAITERS_MAX wait
+        already, and Unavailable when the service stops meanwhile.
+        """
+        if self._position >= position:
+            return
+        head = self._store.head().position
+        if position > head:
+            raise InvalidInput(f"position {position} is behind the log's end, {head}; give one that was answered")
+        if not self._waiters.acquire(blocking=False):
+            raise Overloaded(f'{WAITERS_MAX} calls wait for projection "{self.name}" already; repeat later')
+        try:
+            self._wait(position, timeout_s)
+        finally:
+            self._waiters.release()
 
     @contextmanager
     def read(self) -> Iterator[tuple[Connection, T]]:
@@ -135,6 +140,28 @@ class ProjectionRunner(Generic[T]):
             return self._rebuild(compare_only, progress)
         finally:
             self._rebuilding.release()
+
+    def _wait(self, position: Position, timeout_s: float) -> None:
+        deadline = monotonic_s() + timeout_s
+        with self._moved:
+            while self._position < position:
+                if self._stop.is_set():
+                    raise Unavailable("the service is stopping; repeat later")
+                left = deadline - monotonic_s()
+                if left <= 0 or not self._moved.wait(left):
+                    raise TimedOut(
+                        f'projection "{self.name}" stands at position {self._position}, not yet at {position}; '
+                        f"{self._problem or 'it is catching up'}; repeat later"
+                    )
+
+    def _require_same_log(self, generation: Generation) -> None:
+        if self._store.leaf_at(generation.position) != generation.leaf:
+            raise RuleViolated(
+                f'projection "{self.name}" is folded up to position {generation.position} of another log: this one was '
+                "cut short, restored or replaced. Restore the right one, or delete the projection's database to fold "
+                "it anew",
+                reason="LOG_REWOUND",
+            )
 
     def _rebuild(self, compare_only: bool, progress: Callable[[RebuildProgress], None]) -> Comparison:
         rebuild = Rebuild.begin(self._store, self._database, self._projection, self._batch_max, progress, self._stop)
@@ -192,11 +219,16 @@ class ProjectionRunner(Generic[T]):
             with self._database.write() as connection:
                 if isinstance(item, Batch):
                     self._projection.fold(connection, self._table_set(generation).tables, item.events)
-                move_checkpoint(connection, generation, self._position, item.position)
+                move_checkpoint(connection, generation, self._position, item.position, self._leaf_at_end(item))
         with self._moved:
             self._position = max(self._position, item.position)
             self._is_caught_up = self._is_caught_up or isinstance(item, CaughtUp)
             self._moved.notify_all()
+
+    def _leaf_at_end(self, item: Batch | CaughtUp) -> bytes:
+        if isinstance(item, Batch) and item.events[-1].position == item.position:
+            return item.events[-1].leaf
+        return self._store.leaf_at(item.position)
 
     def _create_live(self, connection: Connection) -> Generation:
         generation = add_generation(connection, self.name, self._projection.version, GenerationState.LIVE)

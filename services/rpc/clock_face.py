@@ -4,7 +4,7 @@ import grpc
 
 from meterlog.common.v1 import clock_pb2, clock_pb2_grpc
 from services.eventstore.store import EventStore
-from services.kernel.clock import Clock
+from services.kernel.clock import Clock, SimulatedClock
 from services.kernel.errors import InvalidInput, RuleViolated
 from services.kernel.timestamp import from_timestamp, is_in_range, to_timestamp
 from services.rpc.simulation import advance, is_simulated
@@ -31,11 +31,12 @@ class ClockFace(clock_pb2_grpc.ClockServiceServicer):
         self, request: clock_pb2.AdvanceClockRequest, context: grpc.ServicerContext
     ) -> clock_pb2.AdvanceClockResponse:
         """Move the simulated clock, for every service."""
-        if not is_simulated(self._clock):
+        if not isinstance(self._clock, SimulatedClock):
             raise RuleViolated(
                 "the clock is real; start with METERLOG_CLOCK=simulated to advance it", reason="CLOCK_IS_REAL"
             )
         if not request.HasField("now") or not is_in_range(request.now):
             raise InvalidInput("now is missing or outside the years 1 to 9999", field="now")
         now, position = advance(self._store, from_timestamp(request.now))
+        self._clock.advance(now)
         return clock_pb2.AdvanceClockResponse(now=to_timestamp(now), position=position)

@@ -25,6 +25,7 @@ from services.kernel.errors import (
 
 ERROR_DOMAIN = "meterlog"
 DETAILS_KEY = "grpc-status-details-bin"
+TEXT_BYTES_MAX = 600
 
 STATUS_CODES: dict[type[DomainError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -41,6 +42,12 @@ STATUS_CODES: dict[type[DomainError], grpc.StatusCode] = {
 }
 
 
+def shortened(text: str) -> str:
+    """At most TEXT_BYTES_MAX bytes of UTF-8: an error travels in the trailers three times, and they hold 8 KiB."""
+    content = text.encode(errors="replace")
+    return text if len(content) <= TEXT_BYTES_MAX else content[:TEXT_BYTES_MAX].decode(errors="ignore") + "…"
+
+
 def status_code(error: DomainError) -> grpc.StatusCode:
     """The canonical code of an error, by the nearest class of the tree."""
     return next(STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES)
@@ -48,12 +55,13 @@ def status_code(error: DomainError) -> grpc.StatusCode:
 
 def status_details(error: DomainError) -> bytes:
     """The serialised google.rpc.Status that travels in the trailing metadata `grpc-status-details-bin`."""
-    status = Status(code=status_code(error).value[0], message=error.message)
-    info = ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=error.metadata)
+    status = Status(code=status_code(error).value[0], message=shortened(error.message))
+    metadata = {key: shortened(value) for key, value in error.metadata.items()}
+    info = ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
     status.details.append(_packed(info))
     if isinstance(error, InvalidInput) and error.violations:
         violations = [
-            BadRequest.FieldViolation(field=violation.field, description=violation.description)
+            BadRequest.FieldViolation(field=shortened(violation.field), description=shortened(violation.description))
             for violation in error.violations
         ]
         status.details.append(_packed(BadRequest(field_violations=violations)))

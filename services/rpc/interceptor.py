@@ -20,7 +20,7 @@ from services.kernel.clock import monotonic_s
 from services.kernel.errors import DomainError, TimedOut
 from services.rpc.authorization import API_KEY_METADATA, Authorizer, Caller
 from services.rpc.deadline import CALL_TIMEOUT_S
-from services.rpc.errors import DETAILS_KEY, status_code, status_details
+from services.rpc.errors import DETAILS_KEY, shortened, status_code, status_details
 
 HANDLER_THREADS_MAX = 32
 
@@ -31,9 +31,16 @@ caller_of_call: contextvars.ContextVar[Caller] = contextvars.ContextVar("caller"
 
 log = structlog.get_logger()
 
+_REWRAP: dict[tuple[bool, bool], Callable[..., Any]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every unary and server-streaming handler; streams from the client pass through authorised."""
+    """Wraps every handler, whichever side streams."""
 
     def __init__(self, authorizer: Authorizer) -> None:
         self._authorizer = authorizer
@@ -55,19 +62,22 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return self._wrapped[method]
 
     def _wrap(self, method: str, handler: Any) -> Any:
-        if handler.request_streaming:
-            return handler
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                functools.partial(self._stream, method, handler.unary_stream),
-                request_deserializer=handler.request_deserializer,
-                response_serializer=handler.response_serializer,
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            functools.partial(self._unary, method, handler.unary_unary),
+            behaviour = handler.stream_stream or handler.unary_stream
+            around = self._writing if inspect.iscoroutinefunction(behaviour) else self._stream
+        else:
+            behaviour = handler.stream_unary or handler.unary_unary
+            around = self._unary
+        rewrap = _REWRAP[handler.request_streaming, handler.response_streaming]
+        return rewrap(
+            functools.partial(around, method, behaviour),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
+
+    def close(self) -> None:
+        """Start no further call in the thread pool."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _unary(self, method: str, handler: Handler, request: Any, context: ServicerContext[Any, Any]) -> Any:
         started = monotonic_s()
@@ -102,6 +112,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await _crash(method, error, started, context)
         _log_outcome(method, "OK", started)
 
+    async def _writing(self, method: str, handler: Handler, request: Any, context: ServicerContext[Any, Any]) -> None:
+        """Around a coroutine that writes its responses to the context itself, as the health service's Watch does."""
+        started = monotonic_s()
+        try:
+            self._authorize(method, context)
+            await handler(request, context)
+        except DomainError as error:
+            await _fail(method, error, started, context)
+
     def _authorize(self, method: str, context: ServicerContext[Any, Any]) -> None:
         keys = [value for key, value in context.invocation_metadata() or () if key == API_KEY_METADATA]
         caller_of_call.set(self._authorizer.authorize(method, str(keys[0]) if keys else ""))
@@ -132,7 +151,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 async def _fail(method: str, error: DomainError, started: float, context: ServicerContext[Any, Any]) -> NoReturn:
     code = status_code(error)
     _log_outcome(method, code.name, started, reason=error.reason, message=error.message[:500])
-    await context.abort(code, error.message, ((DETAILS_KEY, status_details(error)),))
+    await context.abort(code, shortened(error.message), ((DETAILS_KEY, status_details(error)),))
     raise AssertionError("unreachable: abort raises")
 
 

@@ -8,6 +8,7 @@ from services.kernel.errors import InvalidInput
 
 PAGE_SIZE_DEFAULT = 100
 PAGE_SIZE_MAX = 1_000
+TOKEN_CHARACTERS_MAX = 4_096
 
 
 def page_size(requested: int) -> int:
@@ -26,9 +27,11 @@ def decode_token(token: str) -> tuple[str | int, ...]:
     """The sort key in a token, empty for an empty token; raises InvalidInput for anything that is no token of ours."""
     if not token:
         return ()
+    if len(token) > TOKEN_CHARACTERS_MAX:
+        raise _not_a_token()
     try:
         parts = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-    except (binascii.Error, ValueError) as error:
+    except (binascii.Error, ValueError, RecursionError) as error:
         raise _not_a_token() from error
     if not isinstance(parts, list) or not parts or not all(map(_is_sort_key, parts)):
         raise _not_a_token()

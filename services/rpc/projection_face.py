@@ -5,14 +5,17 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import grpc
+import structlog
 
 from meterlog.common.v1 import projection_pb2, projection_pb2_grpc
 from services.eventstore.event import Position
-from services.kernel.errors import DomainError, NotFound, TimedOut
+from services.kernel.errors import DomainError, NotFound, TimedOut, Unavailable
 from services.projection.projection import Comparison, ProjectionStatus, Rebuildable, RebuildProgress
 
 PROJECTION_SERVICE = "meterlog.common.v1.ProjectionService"
 PROGRESS_TIMEOUT_S = 600.0
+
+log = structlog.get_logger()
 
 
 class ProjectionFace(projection_pb2_grpc.ProjectionServiceServicer):
@@ -51,6 +54,9 @@ def _rebuild(projection: Rebuildable, compare_only: bool) -> Iterator[projection
             news.put(projection.rebuild(compare_only=compare_only, progress=news.put))
         except DomainError as error:
             news.put(error)
+        except Exception as error:
+            log.error("rebuild crashed", projection=projection.name, exc_info=error)
+            news.put(Unavailable("the rebuild failed in an unforeseen way; the service's log tells more"))
 
     threading.Thread(target=work, name=f"rebuild {projection.name}", daemon=True).start()
     last: RebuildProgress | None = None

@@ -28,15 +28,23 @@ _OPTIONS = (
 )
 
 
+def call_interceptor(settings: Settings) -> CallInterceptor:
+    """What goes around every call; raises InvalidInput for malformed keys, or none where keys are needed."""
+    authorizer = parse_keys(settings.text("METERLOG_API_KEYS"))
+    _require_keys_off_loopback(settings.text("METERLOG_LISTEN"), authorizer)
+    return CallInterceptor(authorizer)
+
+
 async def open_server(
-    settings: Settings, faces: Sequence[tuple[str, Callable[[grpc.aio.Server], None]]], health: Health
+    settings: Settings,
+    faces: Sequence[tuple[str, Callable[[grpc.aio.Server], None]]],
+    health: Health,
+    interceptor: CallInterceptor,
 ) -> grpc.aio.Server:
     """A server with its port bound and not started; raises InvalidInput or Unavailable when it cannot be had."""
     address = settings.text("METERLOG_LISTEN")
-    authorizer = parse_keys(settings.text("METERLOG_API_KEYS"))
-    _require_keys_off_loopback(address, authorizer)
     server = grpc.aio.server(
-        interceptors=(CallInterceptor(authorizer),), options=_OPTIONS, maximum_concurrent_rpcs=CONCURRENT_CALLS_MAX
+        interceptors=(interceptor,), options=_OPTIONS, maximum_concurrent_rpcs=CONCURRENT_CALLS_MAX
     )
     for _, register in faces:
         register(server)

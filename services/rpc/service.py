@@ -23,7 +23,7 @@ from services.rpc.common_settings import common_settings
 from services.rpc.health import Health
 from services.rpc.logs import configure_logs
 from services.rpc.projection_face import PROJECTION_SERVICE, ProjectionFace
-from services.rpc.server import open_server
+from services.rpc.server import call_interceptor, open_server
 from services.rpc.settings import Setting, Settings, help_text
 from services.rpc.simulation import ClockFollower, advance, parse_start
 
@@ -144,7 +144,9 @@ async def _serve_until(
         Face(PROJECTION_SERVICE, ProjectionFace(service.projections).register),
     )
     health = Health(tuple(face.service_name for face in faces))
-    server = await open_server(settings, [(face.service_name, face.register) for face in faces], health)
+    interceptor = call_interceptor(settings)
+    registrations = [(face.service_name, face.register) for face in faces]
+    server = await open_server(settings, registrations, health, interceptor)
     loop = asyncio.get_running_loop()
     started: list[Worker] = []
     try:
@@ -158,6 +160,7 @@ async def _serve_until(
     finally:
         await health.drain()
         await server.stop(settings.seconds("METERLOG_DRAIN_S"))
+        interceptor.close()
         for worker in reversed(started):
             await loop.run_in_executor(None, worker.stop, WORKER_STOP_TIMEOUT_S)
         log.info("stopped")
@@ -165,13 +168,17 @@ async def _serve_until(
 
 async def _watch_workers(workers: Sequence[Worker], health: Health, stopping: asyncio.Event) -> None:
     was_ready = False
+    known_problems: dict[str, str] = {}
     while not stopping.is_set():
         is_ready = all(worker.is_ready() for worker in workers)
+        problems = {worker.name: worker.problem() for worker in workers if worker.problem()}
         if is_ready != was_ready:
-            problems = {worker.name: worker.problem() for worker in workers if worker.problem()}
-            log.info("ready" if is_ready else "not ready", **problems)
+            log.info("ready" if is_ready else "not ready")
             await health.set_ready(is_ready)
             was_ready = is_ready
+        if problems != known_problems:
+            log.warning("problems", **problems) if problems else log.info("no problems any more")
+            known_problems = problems
         try:
             await asyncio.wait_for(stopping.wait(), HEALTH_POLL_S if is_ready else READY_POLL_S)
         except TimeoutError:

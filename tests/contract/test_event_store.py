@@ -258,6 +258,14 @@ def test_the_head_is_the_newest_event_and_its_chain_changes_with_each_commit(sto
     assert len({head.chain for head in heads}) == 4
 
 
+def test_a_position_is_known_by_its_leaf(store: EventStore) -> None:
+    answer = store.append(METER, events(1, 2, 3), NO_STREAM)
+    read = store.read_all(after=BEGINNING).events
+    assert [store.leaf_at(each.position) for each in read] == list(answer.leaves)
+    assert store.leaf_at(BEGINNING) == b""
+    assert store.leaf_at(Position(answer.position + 1)) == b""
+
+
 def test_closing_finishes_what_is_queued_and_can_be_repeated(store: EventStore) -> None:
     queued = [store.submit(METER, events(n), n - 1) for n in range(50)]
     store.close()

@@ -15,7 +15,9 @@ def test_a_token_leads_back_to_its_sort_key() -> None:
     assert decode_token("") == ()
 
 
-@pytest.mark.parametrize("token", ["x", "!!!!", "bnVsbA==", "e30=", "W10=", "WzEuNV0=", "W3RydWVd"])
+@pytest.mark.parametrize(
+    "token", ["x", "!!!!", "bnVsbA==", "e30=", "W10=", "WzEuNV0=", "W3RydWVd", "W1tb" * 20_000, "W1tb" * 1_000]
+)
 def test_a_token_of_somebody_else_is_refused(token: str) -> None:
     with pytest.raises(InvalidInput, match="first page"):
         decode_token(token)

@@ -15,7 +15,7 @@ from services.eventstore.catalogue import decode, encode
 from services.eventstore.event import NO_STREAM, Position, RecordedEvent, StreamName
 from services.eventstore.memory import MemoryEventStore
 from services.kernel.clock import SimulatedClock
-from services.kernel.errors import RuleViolated, TimedOut
+from services.kernel.errors import InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
 from services.projection.database import Database
 from services.projection.projection import RebuildProgress
 from services.projection.runner import ProjectionRunner
@@ -202,6 +202,64 @@ def test_a_log_cut_short_under_a_projection_is_refused_with_the_remedy(bench: Be
     with pytest.raises(RuleViolated, match="cut short") as refusal:
         bench.runner.start()
     assert refusal.value.reason == "LOG_REWOUND"
+
+
+def test_a_log_restored_and_grown_past_the_checkpoint_is_refused(bench: Bench) -> None:
+    bench.runner.start()
+    bench.runner.wait_for([bench.meter(slug) for slug in "abc"][-1], WAIT_S)
+    bench.store = MemoryEventStore(SimulatedClock(NOON))
+    for slug in "axyz":
+        bench.meter(slug)
+    bench.restart(SlugProjection())
+    with pytest.raises(RuleViolated, match="restored") as refusal:
+        bench.runner.start()
+    assert refusal.value.reason == "LOG_REWOUND"
+
+
+def test_a_log_restored_under_events_of_others_is_refused(bench: Bench) -> None:
+    bench.meter("a")
+    bench.runner.start()
+    bench.runner.wait_for(bench.elsewhere(), WAIT_S)
+    bench.store = MemoryEventStore(SimulatedClock(NOON))
+    for slug in "ab":
+        bench.meter(slug)
+    bench.restart(SlugProjection())
+    with pytest.raises(RuleViolated, match="restored"):
+        bench.runner.start()
+
+
+def test_a_position_that_the_log_has_not_reached_is_refused_at_once(bench: Bench) -> None:
+    bench.runner.start()
+    with pytest.raises(InvalidInput, match="log's end"):
+        bench.runner.wait_for(Position(2**63 - 1), WAIT_S)
+
+
+def test_who_waits_is_told_when_the_service_stops(bench: Bench) -> None:
+    bench.projection.poison = "a"
+    bench.runner.start()
+    position = bench.meter("a")
+    refusals: list[str] = []
+
+    def wait() -> None:
+        try:
+            bench.runner.wait_for(position, WAIT_S)
+        except Unavailable as refusal:
+            refusals.append(refusal.message)
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    bench.runner.stop(WAIT_S)
+    waiting.join(WAIT_S)
+    assert refusals == ["the service is stopping; repeat later"]
+
+
+def test_waiting_calls_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.projection.runner.WAITERS_MAX", 0)
+    bench.restart(SlugProjection())
+    bench.projection.poison = "a"
+    bench.runner.start()
+    with pytest.raises(Overloaded):
+        bench.runner.wait_for(bench.meter("a"), WAIT_S)
 
 
 def test_an_event_that_cannot_be_folded_stops_the_projection_and_is_reported(bench: Bench) -> None:

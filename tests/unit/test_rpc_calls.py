@@ -12,6 +12,7 @@ import pytest
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from meterlog.common.v1 import clock_pb2, clock_pb2_grpc, projection_pb2, projection_pb2_grpc
 from services.eventstore.event import Position
@@ -25,7 +26,7 @@ from services.rpc.clock_face import CLOCK_SERVICE, ClockFace
 from services.rpc.common_settings import common_settings
 from services.rpc.health import Health
 from services.rpc.projection_face import PROJECTION_SERVICE, ProjectionFace
-from services.rpc.server import open_server
+from services.rpc.server import call_interceptor, open_server
 from services.rpc.settings import Settings
 from services.rpc.simulation import ClockFollower
 
@@ -48,6 +49,8 @@ class Counted:
         return ProjectionStatus("counted", 1, Position(7), Position(9), False, "")
 
     def rebuild(self, *, compare_only: bool, progress: Callable[[RebuildProgress], None]) -> Comparison:
+        if self._crash:
+            raise ZeroDivisionError("a secret of the inside")
         if compare_only:
             raise InvalidInput("not that", field="compare_only", reason="NOT_THAT")
         progress(RebuildProgress(Position(4), Position(9), 4))
@@ -77,7 +80,7 @@ class Running:
         self.address = f"127.0.0.1:{port}"
 
     async def _open(self) -> tuple[grpc.aio.Server, int]:
-        server = await open_server(self._settings, self._faces, self.health)
+        server = await open_server(self._settings, self._faces, self.health, call_interceptor(self._settings))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return server, port
@@ -222,7 +225,58 @@ def test_health_says_not_ready_until_it_is(started: Callable[..., Running]) -> N
     assert (ready, draining) == (serving, not_serving)
 
 
+def test_health_can_be_watched(started: Callable[..., Running]) -> None:
+    running = started()
+    with open_channel(running.address) as channel:
+        states = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_S)
+        first = next(states).status
+        running.run(running.health.set_ready(True))
+        second = next(states).status
+        states.cancel()
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    assert (first, second) == (not_serving, serving)
+
+
+@pytest.mark.parametrize("key", ["", "x"])
+def test_no_stream_of_either_side_is_open_without_a_key(started: Callable[..., Running], key: str) -> None:
+    with open_channel(started(keys=KEYS).address, key) as channel:
+        listing = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        asked = stub.ServerReflectionInfo(iter([listing]), metadata=(("x-api-key", key),))
+        with pytest.raises(grpc.RpcError) as unlisted:
+            list(asked)
+        with pytest.raises(grpc.RpcError) as unwatched:
+            list(health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=WAIT_S))
+    assert unlisted.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert unwatched.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_with_a_key_the_services_are_listed(started: Callable[..., Running]) -> None:
+    with open_channel(started(keys=KEYS).address) as channel:
+        listing = reflection_pb2.ServerReflectionRequest(list_services="")
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        (answer,) = stub.ServerReflectionInfo(iter([listing]), metadata=(("x-api-key", "b"),), timeout=WAIT_S)
+    assert CLOCK_SERVICE in {service.name for service in answer.list_services_response.service}
+
+
+def test_a_rebuild_that_crashes_is_answered_at_once(started: Callable[..., Running]) -> None:
+    with open_channel(started(crash=True).address) as channel:
+        stub = projection_pb2_grpc.ProjectionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as crashed:
+            list(stub.RebuildProjection(projection_pb2.RebuildProjectionRequest(name="counted"), timeout=WAIT_S))
+    assert crashed.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert "secret" not in (crashed.value.details() or "")
+
+
+def test_an_error_about_a_long_text_still_fits_into_the_trailers(started: Callable[..., Running]) -> None:
+    with open_channel(started().address) as channel:
+        stub = projection_pb2_grpc.ProjectionServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            list(stub.RebuildProjection(projection_pb2.RebuildProjectionRequest(name="é" * 100_000), timeout=WAIT_S))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
 def test_without_keys_only_loopback_is_listened_on() -> None:
     settings = Settings(common_settings("ingest"), {"METERLOG_LISTEN": "0.0.0.0:0"})
     with pytest.raises(InvalidInput, match="everybody could write"):
-        asyncio.run(open_server(settings, [], Health(())))
+        call_interceptor(settings)
