@@ -27,7 +27,10 @@ def generate(out: Path) -> None:
 
 
 def run_protoc(arguments: list[str]) -> None:
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *arguments], check=True, cwd=PROTO)
+    """Run protoc with the plugins that are installed beside this Python, whatever PATH says."""
+    beside = Path(sys.executable).parent
+    plugins = [f"--plugin={name}={beside / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *plugins, *arguments], check=True, cwd=PROTO)
 
 
 if __name__ == "__main__":
