@@ -13,9 +13,16 @@ from services.cli.connection import Service, Services
 from services.cli.failure import CommandFailed, misused
 from services.cli.projections import known_projections, projections_of
 from services.cli.screen import Screen
+from services.projection.projection import RebuildMode
 
 REBUILD_TIMEOUT_S: Final = 24 * 3600.0
 DIGEST_CHARACTERS: Final = 12
+
+_MODES: Final = {
+    RebuildMode.SWAP_WHEN_EQUAL: projection.REBUILD_MODE_SWAP_WHEN_EQUAL,
+    RebuildMode.COMPARE_ONLY: projection.REBUILD_MODE_COMPARE_ONLY,
+    RebuildMode.REPLACE: projection.REBUILD_MODE_REPLACE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +40,13 @@ class Rebuilt:
 
 
 def rebuild_projections(
-    services: Services, names: Sequence[str], screen: Screen, *, compare_only: bool
+    services: Services, names: Sequence[str], screen: Screen, mode: RebuildMode = RebuildMode.SWAP_WHEN_EQUAL
 ) -> list[Rebuilt]:
     """Rebuild the named projections, or all of them, one after the other, with a bar for each."""
     chosen = _chosen(services, names)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen.people) as progress:
-        return [_with_bar(progress, service, name, compare_only) for service, name in chosen]
+        return [_with_bar(progress, service, name, mode) for service, name in chosen]
 
 
 def rebuilt_table(results: Sequence[Rebuilt]) -> Table:
@@ -57,22 +64,22 @@ def rebuilt_table(results: Sequence[Rebuilt]) -> Table:
     return table
 
 
-def _with_bar(progress: Progress, service: Service, name: str, compare_only: bool) -> Rebuilt:
+def _with_bar(progress: Progress, service: Service, name: str, mode: RebuildMode) -> Rebuilt:
     task = progress.add_task(f"rebuild {name}", total=None)
 
     def advanced(response: projection.RebuildProjectionResponse) -> None:
         total = response.head_position or response.position
         progress.update(task, completed=response.position, total=total)
 
-    rebuilt = _rebuild(service, name, compare_only, advanced)
+    rebuilt = _rebuild(service, name, mode, advanced)
     progress.update(task, completed=rebuilt.position, total=rebuilt.position)
     return rebuilt
 
 
 def _rebuild(
-    service: Service, name: str, compare_only: bool, advanced: Callable[[projection.RebuildProjectionResponse], None]
+    service: Service, name: str, mode: RebuildMode, advanced: Callable[[projection.RebuildProjectionResponse], None]
 ) -> Rebuilt:
-    request = projection.RebuildProjectionRequest(name=name, compare_only=compare_only)
+    request = projection.RebuildProjectionRequest(name=name, mode=_MODES[mode])
     events = 0
     found: projection.RebuildComparison | None = None
     for response in service.stream(projections_of(service).RebuildProjection, request, REBUILD_TIMEOUT_S):

@@ -10,7 +10,7 @@ from services.notifier.courier import Clocks
 from services.notifier.dispatcher import Dispatcher
 from services.notifier.face import NOTIFIER_SERVICE, NotifierFace
 from services.notifier.keyring import Keyring
-from services.notifier.master_key import MASTER_KEY_SETTING, load_master_key
+from services.notifier.master_key import KEYS_FOLDER, MASTER_KEY_SETTING, load_master_key
 from services.notifier.network import ALLOW_SETTING, parse_networks
 from services.notifier.readmodel.projection import WebhookProjection
 from services.notifier.settings import (
@@ -34,7 +34,8 @@ def build(context: Context) -> Service:
     settings, store, clock = context.settings, context.store, context.clock
     reach = reach_of(settings)
     is_dry_run = settings.flag(DRY_RUN_SETTING)
-    keyring = Keyring(load_master_key(settings.text(MASTER_KEY_SETTING), context.var_path))
+    keys_folder = settings.path("METERLOG_VAR") / KEYS_FOLDER
+    keyring = Keyring(load_master_key(settings.text(MASTER_KEY_SETTING), keys_folder))
     wall_clock = SystemClock()
     runner = ProjectionRunner(store, Database.open(context.database_url), WebhookProjection())
     dispatcher = Dispatcher(

@@ -10,21 +10,25 @@ import structlog
 from services.kernel.errors import InvalidInput, Unavailable
 
 MASTER_KEY_SETTING = "METERLOG_WEBHOOK_MASTER_KEY"
+KEYS_FOLDER = "keys"
+"""Apart from the services' own folders, which hold nothing that cannot be rebuilt from the log."""
+
 MASTER_KEY_FILE = "webhook-master.key"
 MASTER_KEY_BYTES_MIN = 32
 
 log = structlog.get_logger()
 
 
-def load_master_key(configured: str, var_path: Path) -> bytes:
+def load_master_key(configured: str, folder: Path) -> bytes:
     """The configured key (base64), else that of the file, created with mode 0600 when there is none.
 
     Raises InvalidInput, which never shows the key, and Unavailable when the file cannot be used.
     """
     if configured:
         return _decoded(configured, MASTER_KEY_SETTING)
-    path = var_path / MASTER_KEY_FILE
+    path = folder / MASTER_KEY_FILE
     try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not path.exists():
             _create(path)
         _warn_when_readable_by_others(path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection, MetaData
@@ -48,6 +49,18 @@ class ProjectionStatus:
     stop_reason: str
 
 
+class RebuildMode(StrEnum):
+    """What becomes of rebuilt tables: they take over when equal, or never, or in any case."""
+
+    SWAP_WHEN_EQUAL = "swap_when_equal"
+    COMPARE_ONLY = "compare_only"
+    REPLACE = "replace"
+
+    def swaps(self, *, is_equal: bool) -> bool:
+        """Whether the rebuilt tables take over."""
+        return self is RebuildMode.REPLACE or (is_equal and self is RebuildMode.SWAP_WHEN_EQUAL)
+
+
 @dataclass(frozen=True, slots=True)
 class RebuildProgress:
     """How far a rebuild has come."""
@@ -81,8 +94,8 @@ class Rebuildable(Protocol):
     def status(self) -> ProjectionStatus:
         """Where it stands."""
 
-    def rebuild(self, *, compare_only: bool, progress: Callable[[RebuildProgress], None]) -> Comparison:
-        """Fold the log anew beside the live tables, compare, and swap when equal unless `compare_only`.
+    def rebuild(self, *, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
+        """Fold the log anew beside the live tables, compare, and swap as `mode` says.
 
         Raises RuleViolated (REBUILD_RUNS) while another rebuild of it runs.
         """

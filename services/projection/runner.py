@@ -24,7 +24,7 @@ from services.projection.generations import (
     move_checkpoint,
     remove_generation,
 )
-from services.projection.projection import Comparison, Projection, ProjectionStatus, RebuildProgress
+from services.projection.projection import Comparison, Projection, ProjectionStatus, RebuildMode, RebuildProgress
 from services.projection.rebuild import Rebuild
 from services.projection.tableset import TableSet
 
@@ -132,12 +132,12 @@ class ProjectionRunner(Generic[T]):
         head = self._store.head().position
         return ProjectionStatus(self.name, number, self._position, head, self._is_caught_up, self._problem)
 
-    def rebuild(self, *, compare_only: bool, progress: Callable[[RebuildProgress], None]) -> Comparison:
-        """Fold the log anew beside the live tables, compare at the same position, and swap when equal."""
+    def rebuild(self, *, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
+        """Fold the log anew beside the live tables, compare at the same position, and swap as `mode` says."""
         if not self._rebuilding.acquire(blocking=False):
             raise RuleViolated(f'a rebuild of "{self.name}" runs already; wait for it', reason="REBUILD_RUNS")
         try:
-            return self._rebuild(compare_only, progress)
+            return self._rebuild(mode, progress)
         finally:
             self._rebuilding.release()
 
@@ -163,7 +163,7 @@ class ProjectionRunner(Generic[T]):
                 reason="LOG_REWOUND",
             )
 
-    def _rebuild(self, compare_only: bool, progress: Callable[[RebuildProgress], None]) -> Comparison:
+    def _rebuild(self, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
         rebuild = Rebuild.begin(self._store, self._database, self._projection, self._batch_max, progress, self._stop)
         is_swapped = False
         try:
@@ -171,7 +171,7 @@ class ProjectionRunner(Generic[T]):
             with self._folding:
                 rebuild.fold_until(self._position)
                 live_digest, rebuilt_digest = self._digests(rebuild.table_set)
-                is_swapped = live_digest == rebuilt_digest and not compare_only
+                is_swapped = mode.swaps(is_equal=live_digest == rebuilt_digest)
                 if is_swapped:
                     self._swap_to(rebuild.generation)
             return Comparison(rebuild.position, live_digest, rebuilt_digest, is_swapped)

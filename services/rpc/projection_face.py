@@ -10,12 +10,17 @@ import structlog
 from meterlog.common.v1 import projection_pb2, projection_pb2_grpc
 from services.eventstore.event import Position
 from services.kernel.errors import DomainError, NotFound, TimedOut, Unavailable
-from services.projection.projection import Comparison, ProjectionStatus, Rebuildable, RebuildProgress
+from services.projection.projection import Comparison, ProjectionStatus, Rebuildable, RebuildMode, RebuildProgress
 
 PROJECTION_SERVICE = "meterlog.common.v1.ProjectionService"
 PROGRESS_TIMEOUT_S = 600.0
 
 log = structlog.get_logger()
+
+_MODES = {
+    projection_pb2.REBUILD_MODE_COMPARE_ONLY: RebuildMode.COMPARE_ONLY,
+    projection_pb2.REBUILD_MODE_REPLACE: RebuildMode.REPLACE,
+}
 
 
 class ProjectionFace(projection_pb2_grpc.ProjectionServiceServicer):
@@ -43,15 +48,15 @@ class ProjectionFace(projection_pb2_grpc.ProjectionServiceServicer):
         if projection is None:
             known = ", ".join(sorted(self._projections)) or "none"
             raise NotFound(f'no projection "{request.name}" in this service; it has {known}')
-        yield from _rebuild(projection, request.compare_only)
+        yield from _rebuild(projection, _MODES.get(request.mode, RebuildMode.SWAP_WHEN_EQUAL))
 
 
-def _rebuild(projection: Rebuildable, compare_only: bool) -> Iterator[projection_pb2.RebuildProjectionResponse]:
+def _rebuild(projection: Rebuildable, mode: RebuildMode) -> Iterator[projection_pb2.RebuildProjectionResponse]:
     news: queue.SimpleQueue[RebuildProgress | Comparison | DomainError] = queue.SimpleQueue()
 
     def work() -> None:
         try:
-            news.put(projection.rebuild(compare_only=compare_only, progress=news.put))
+            news.put(projection.rebuild(mode=mode, progress=news.put))
         except DomainError as error:
             news.put(error)
         except Exception as error:

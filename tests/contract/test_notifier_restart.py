@@ -18,7 +18,7 @@ from services.kernel.errors import Unavailable
 from services.notifier import announcer, lasting_thread, recorder, shift
 from services.notifier.announcer import BATCH_MAX
 from services.notifier.message import id_of, message_stream
-from services.projection.projection import RebuildProgress
+from services.projection.projection import RebuildMode, RebuildProgress
 from tests.webhook_bench import NOON, POLL_S, Bench, eventually, never
 from tests.webhook_receiver import Receiver
 
@@ -151,7 +151,7 @@ def test_a_rebuild_gives_equal_tables_and_sends_nothing(bench: Bench, receiver: 
     eventually(lambda: len(bench.errors()) == 3)
     eventually(lambda: "pending" not in bench.states())
     bench.catch_up()
-    comparison = bench.runner.rebuild(compare_only=False, progress=unheard)
+    comparison = bench.runner.rebuild(mode=RebuildMode.SWAP_WHEN_EQUAL, progress=unheard)
     assert comparison.is_equal
     assert comparison.is_swapped
     assert len(receiver.arrivals) == 3

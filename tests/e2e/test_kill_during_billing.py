@@ -21,6 +21,7 @@ from services.cli.rebuilding import rebuild_projections
 from services.cli.screen import Screen
 from services.cli.webhooks import wait_until_delivered
 from services.kernel.clock import monotonic_s
+from services.projection.projection import RebuildMode
 
 NOVEMBER = datetime(2023, 11, 1, tzinfo=UTC)
 AFTER_GRACE = datetime(2023, 12, 1, 1, 0, 1, tzinfo=UTC)
@@ -63,7 +64,7 @@ def test_a_month_that_is_billed_through_kills_has_one_invoice_a_customer_and_eve
         assert receiver.problems == ()
         delivered = wait_until_delivered(services, ENDPOINT, MESSAGE_TYPE, len(CUSTOMERS), TIMEOUT_S)
         assert delivered == len(CUSTOMERS)
-    assert all(result.equal for result in rebuild_projections(services, (), Screen(True), compare_only=True))
+    assert all(result.equal for result in rebuild_projections(services, (), Screen(True), RebuildMode.COMPARE_ONLY))
     services.close()
 
 

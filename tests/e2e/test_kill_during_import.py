@@ -28,6 +28,7 @@ from services.eventstore.open import open_store
 from services.eventstore.usage_batch import decode_usage
 from services.kernel.calendar import Span
 from services.kernel.clock import SystemClock
+from services.projection.projection import RebuildMode
 
 KILLS = 10
 SEED = 20231116
@@ -148,6 +149,6 @@ def test_ten_kills_at_random_moments_end_in_the_same_totals(tmp_path: Path, plat
     assert recorded_ids(platform.settings.store_url) == Counter(
         {(file.name, f"row-{row}"): 1 for file in files for row in range(ROWS)}
     )
-    assert all(result.equal for result in rebuild_projections(services, (), Screen(True), compare_only=True))
+    assert all(result.equal for result in rebuild_projections(services, (), Screen(True), RebuildMode.COMPARE_ONLY))
     assert verify_log(platform.settings.store_url).verified
     services.close()

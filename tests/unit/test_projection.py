@@ -17,7 +17,7 @@ from services.eventstore.memory import MemoryEventStore
 from services.kernel.clock import SimulatedClock
 from services.kernel.errors import InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
 from services.projection.database import Database
-from services.projection.projection import RebuildProgress
+from services.projection.projection import RebuildMode, RebuildProgress
 from services.projection.runner import ProjectionRunner
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
@@ -137,7 +137,7 @@ def test_a_rebuilt_projection_is_equal_and_takes_over(bench: Bench) -> None:
     bench.runner.start()
     bench.runner.wait_for(bench.archive("a"), WAIT_S)
     heard: list[RebuildProgress] = []
-    comparison = bench.runner.rebuild(compare_only=False, progress=heard.append)
+    comparison = bench.runner.rebuild(mode=RebuildMode.SWAP_WHEN_EQUAL, progress=heard.append)
     assert comparison.is_equal
     assert comparison.is_swapped
     assert heard[-1].events == 9
@@ -149,7 +149,7 @@ def test_a_rebuilt_projection_is_equal_and_takes_over(bench: Bench) -> None:
 def test_comparing_only_leaves_the_live_tables(bench: Bench) -> None:
     bench.runner.start()
     bench.runner.wait_for(bench.meter("a"), WAIT_S)
-    comparison = bench.runner.rebuild(compare_only=True, progress=unheard)
+    comparison = bench.runner.rebuild(mode=RebuildMode.COMPARE_ONLY, progress=unheard)
     assert comparison.is_equal
     assert not comparison.is_swapped
     assert bench.runner.status().generation == 1
@@ -159,10 +159,22 @@ def test_a_fold_that_drifted_is_found_and_never_swapped_in(bench: Bench) -> None
     bench.runner.start()
     bench.runner.wait_for(bench.meter("a"), WAIT_S)
     bench.projection.weight = 2
-    comparison = bench.runner.rebuild(compare_only=False, progress=unheard)
+    comparison = bench.runner.rebuild(mode=RebuildMode.SWAP_WHEN_EQUAL, progress=unheard)
     assert not comparison.is_equal
     assert not comparison.is_swapped
     assert bench.rows() == {"a": 1}
+
+
+def test_an_operator_repairs_tables_that_drifted_from_the_log(bench: Bench) -> None:
+    bench.projection.weight = 2
+    bench.runner.start()
+    bench.runner.wait_for(bench.meter("a"), WAIT_S)
+    bench.projection.weight = 1
+    comparison = bench.runner.rebuild(mode=RebuildMode.REPLACE, progress=unheard)
+    assert not comparison.is_equal
+    assert comparison.is_swapped
+    bench.runner.wait_for(bench.archive("a"), WAIT_S)
+    assert bench.rows() == {"a": 2}
 
 
 def test_queries_are_answered_while_a_rebuild_runs_and_a_second_rebuild_is_refused(bench: Bench) -> None:
@@ -174,11 +186,11 @@ def test_queries_are_answered_while_a_rebuild_runs_and_a_second_rebuild_is_refus
     def look(_progress: RebuildProgress) -> None:
         seen.append(bench.rows())
         try:
-            bench.runner.rebuild(compare_only=True, progress=unheard)
+            bench.runner.rebuild(mode=RebuildMode.COMPARE_ONLY, progress=unheard)
         except RuleViolated as refusal:
             refusals.append(refusal.reason)
 
-    bench.runner.rebuild(compare_only=False, progress=look)
+    bench.runner.rebuild(mode=RebuildMode.SWAP_WHEN_EQUAL, progress=look)
     assert seen == [{"a": 1}]
     assert refusals == ["REBUILD_RUNS"]
 

@@ -20,7 +20,7 @@ from services.eventstore.memory import MemoryEventStore
 from services.kernel.clock import SimulatedClock, SystemClock
 from services.kernel.errors import InvalidInput
 from services.kernel.timestamp import to_timestamp
-from services.projection.projection import Comparison, ProjectionStatus, RebuildProgress
+from services.projection.projection import Comparison, ProjectionStatus, RebuildMode, RebuildProgress
 from services.rpc.channel import open_channel
 from services.rpc.clock_face import CLOCK_SERVICE, ClockFace
 from services.rpc.common_settings import common_settings
@@ -32,6 +32,7 @@ from services.rpc.simulation import ClockFollower
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
 WAIT_S = 10.0
+COMPARE_COUNTED = projection_pb2.RebuildProjectionRequest(name="counted", mode=projection_pb2.REBUILD_MODE_COMPARE_ONLY)
 KEYS = f"ops:admin:{hashlib.sha256(b'o').hexdigest()},board:read:{hashlib.sha256(b'b').hexdigest()}"
 
 
@@ -48,11 +49,11 @@ class Counted:
             raise ZeroDivisionError("a secret of the inside")
         return ProjectionStatus("counted", 1, Position(7), Position(9), False, "")
 
-    def rebuild(self, *, compare_only: bool, progress: Callable[[RebuildProgress], None]) -> Comparison:
+    def rebuild(self, *, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
         if self._crash:
             raise ZeroDivisionError("a secret of the inside")
-        if compare_only:
-            raise InvalidInput("not that", field="compare_only", reason="NOT_THAT")
+        if mode is RebuildMode.COMPARE_ONLY:
+            raise InvalidInput("not that", field="mode", reason="NOT_THAT")
         progress(RebuildProgress(Position(4), Position(9), 4))
         progress(RebuildProgress(Position(9), Position(9), 9))
         return Comparison(Position(9), "aa", "aa", True)
@@ -119,7 +120,7 @@ def test_a_refusal_carries_its_code_reason_and_field(started: Callable[..., Runn
     with open_channel(started().address) as channel:
         stub = projection_pb2_grpc.ProjectionServiceStub(channel)
         with pytest.raises(grpc.RpcError) as refused:
-            list(stub.RebuildProjection(projection_pb2.RebuildProjectionRequest(name="counted", compare_only=True)))
+            list(stub.RebuildProjection(COMPARE_COUNTED))
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert refused.value.details() == "not that"
     info, bad = ErrorInfo(), BadRequest()
@@ -127,7 +128,7 @@ def test_a_refusal_carries_its_code_reason_and_field(started: Callable[..., Runn
     assert status.details[0].Unpack(info)
     assert status.details[1].Unpack(bad)
     assert (info.reason, info.domain) == ("NOT_THAT", "meterlog")
-    assert bad.field_violations[0].field == "compare_only"
+    assert bad.field_violations[0].field == "mode"
 
 
 def test_an_unknown_projection_is_answered_with_those_there_are(started: Callable[..., Running]) -> None:

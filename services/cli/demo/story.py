@@ -139,7 +139,7 @@ def _notify(stage: Stage) -> tuple[int, int]:
 
 def _rebuild(stage: Stage) -> list[Rebuilt]:
     with _chapter(stage, "Rebuild every projection from the log and compare"):
-        results = rebuild_projections(stage.services, (), stage.screen, compare_only=False)
+        results = rebuild_projections(stage.services, (), stage.screen)
     stage.screen.people.print(rebuilt_table(results))
     return results
 

@@ -574,6 +574,108 @@ class UsageRow(_message.Message):
 Global___UsageRow: _TypeAlias = UsageRow  # noqa: Y015
 
 @_typing.final
+class QueryTotalsRequest(_message.Message):
+    """Asks for the totals of several meters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    METERS_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
+    END_AT_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Required. The customer's key. One without usage is answered like any other."""
+    min_position: _builtins.int
+    """When set, the answer covers at least the log up to this position: the call waits for the fold, at most until
+    its deadline.
+    """
+    @_builtins.property
+    def meters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. Slugs of 1 to 100 meters, each once; NOT_FOUND when one of them does not exist."""
+
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """Required. First instant of the range."""
+
+    @_builtins.property
+    def end_at(self) -> _timestamp_pb2.Timestamp:
+        """Required. First instant after the range; after start_at."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        meters: _abc.Iterable[_builtins.str] | None = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
+        end_at: _timestamp_pb2.Timestamp | None = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "meters", b"meters", "min_position", b"min_position", "start_at", b"start_at", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryTotalsRequest: _TypeAlias = QueryTotalsRequest  # noqa: Y015
+
+@_typing.final
+class QueryTotalsResponse(_message.Message):
+    """Returns the totals of several meters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTALS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Log position up to which usage is counted in, the same for every total."""
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeterTotal]:
+        """One total for each meter, in the order of the request."""
+
+    def __init__(
+        self,
+        *,
+        totals: _abc.Iterable[Global___MeterTotal] | None = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["position", b"position", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryTotalsResponse: _TypeAlias = QueryTotalsResponse  # noqa: Y015
+
+@_typing.final
+class MeterTotal(_message.Message):
+    """Usage of one meter over the whole range."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METER_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    meter: _builtins.str
+    """The meter's slug."""
+    value: _builtins.str
+    """The quantity, decimal text; unset when there was no usage and the aggregation has no value for that."""
+    def __init__(
+        self,
+        *,
+        meter: _builtins.str = ...,
+        value: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "meter", b"meter", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___MeterTotal: _TypeAlias = MeterTotal  # noqa: Y015
+
+@_typing.final
 class RecordedUsageEvent(_message.Message):
     """A usage event as recorded."""
 

@@ -65,6 +65,11 @@ class AggregatorServiceStub:
                 request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageRequest.SerializeToString,
                 response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageResponse.FromString,
                 _registered_method=True)
+        self.QueryTotals = channel.unary_unary(
+                '/meterlog.aggregator.v1.AggregatorService/QueryTotals',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryTotalsRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryTotalsResponse.FromString,
+                _registered_method=True)
         self.GetUsageEvent = channel.unary_unary(
                 '/meterlog.aggregator.v1.AggregatorService/GetUsageEvent',
                 request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetUsageEventRequest.SerializeToString,
@@ -130,6 +135,14 @@ class AggregatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def QueryTotals(self, request, context):
+        """Returns the totals of several meters for one customer over one half-open range of time, all counted up to the same
+        log position: what an invoice is rated from. NOT_FOUND when one of the meters does not exist.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUsageEvent(self, request, context):
         """Returns one recorded usage event by source and id. NOT_FOUND when it was never recorded.
         """
@@ -183,6 +196,11 @@ def add_AggregatorServiceServicer_to_server(servicer, server):
                     servicer.QueryUsage,
                     request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageRequest.FromString,
                     response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageResponse.SerializeToString,
+            ),
+            'QueryTotals': grpc.unary_unary_rpc_method_handler(
+                    servicer.QueryTotals,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryTotalsRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryTotalsResponse.SerializeToString,
             ),
             'GetUsageEvent': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsageEvent,
@@ -363,6 +381,33 @@ class AggregatorService:
             '/meterlog.aggregator.v1.AggregatorService/QueryUsage',
             meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageRequest.SerializeToString,
             meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def QueryTotals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/QueryTotals',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryTotalsRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryTotalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

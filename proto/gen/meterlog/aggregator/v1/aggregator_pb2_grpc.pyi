@@ -49,6 +49,10 @@ class AggregatorServiceStub:
     """
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.QueryUsageRequest, _aggregator_pb2.QueryUsageResponse]
     """Returns the usage of one meter over a half-open range of time."""
+    QueryTotals: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.QueryTotalsRequest, _aggregator_pb2.QueryTotalsResponse]
+    """Returns the totals of several meters for one customer over one half-open range of time, all counted up to the same
+    log position: what an invoice is rated from. NOT_FOUND when one of the meters does not exist.
+    """
     GetUsageEvent: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.GetUsageEventRequest, _aggregator_pb2.GetUsageEventResponse]
     """Returns one recorded usage event by source and id. NOT_FOUND when it was never recorded."""
     ListUsageEvents: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ListUsageEventsRequest, _aggregator_pb2.ListUsageEventsResponse]
@@ -77,6 +81,10 @@ class AggregatorServiceAsyncStub(AggregatorServiceStub):
     """
     QueryUsage: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.QueryUsageRequest, _aggregator_pb2.QueryUsageResponse]  # type: ignore[assignment]
     """Returns the usage of one meter over a half-open range of time."""
+    QueryTotals: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.QueryTotalsRequest, _aggregator_pb2.QueryTotalsResponse]  # type: ignore[assignment]
+    """Returns the totals of several meters for one customer over one half-open range of time, all counted up to the same
+    log position: what an invoice is rated from. NOT_FOUND when one of the meters does not exist.
+    """
     GetUsageEvent: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.GetUsageEventRequest, _aggregator_pb2.GetUsageEventResponse]  # type: ignore[assignment]
     """Returns one recorded usage event by source and id. NOT_FOUND when it was never recorded."""
     ListUsageEvents: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ListUsageEventsRequest, _aggregator_pb2.ListUsageEventsResponse]  # type: ignore[assignment]
@@ -138,6 +146,16 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_aggregator_pb2.QueryUsageResponse, _abc.Awaitable[_aggregator_pb2.QueryUsageResponse]]:
         """Returns the usage of one meter over a half-open range of time."""
+
+    @_abc_1.abstractmethod
+    def QueryTotals(
+        self,
+        request: _aggregator_pb2.QueryTotalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_aggregator_pb2.QueryTotalsResponse, _abc.Awaitable[_aggregator_pb2.QueryTotalsResponse]]:
+        """Returns the totals of several meters for one customer over one half-open range of time, all counted up to the same
+        log position: what an invoice is rated from. NOT_FOUND when one of the meters does not exist.
+        """
 
     @_abc_1.abstractmethod
     def GetUsageEvent(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#meterlog/common/v1/projection.proto\x12\x12meterlog.common.v1\x1a\x1cgoogle/api/annotations.proto\"\x18\n\x16ListProjectionsRequest\"N\n\x17ListProjectionsResponse\x12\x33\n\x0bprojections\x18\x01 \x03(\x0b\x32\x1e.meterlog.common.v1.Projection\"\x7f\n\nProjection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x05\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x15\n\rhead_position\x18\x04 \x01(\x03\x12\x11\n\tcaught_up\x18\x05 \x01(\x08\x12\x13\n\x0bstop_reason\x18\x06 \x01(\t\">\n\x18RebuildProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x63ompare_only\x18\x02 \x01(\x08\"\x8f\x01\n\x19RebuildProjectionResponse\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x15\n\rhead_position\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x39\n\ncomparison\x18\x04 \x01(\x0b\x32%.meterlog.common.v1.RebuildComparison\"r\n\x11RebuildComparison\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x13\n\x0blive_digest\x18\x02 \x01(\t\x12\x16\n\x0erebuilt_digest\x18\x03 \x01(\t\x12\r\n\x05\x65qual\x18\x04 \x01(\x08\x12\x0f\n\x07swapped\x18\x05 \x01(\x08\x32\x8d\x02\n\x11ProjectionService\x12\x83\x01\n\x0fListProjections\x12*.meterlog.common.v1.ListProjectionsRequest\x1a+.meterlog.common.v1.ListProjectionsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/projections\x12r\n\x11RebuildProjection\x12,.meterlog.common.v1.RebuildProjectionRequest\x1a-.meterlog.common.v1.RebuildProjectionResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#meterlog/common/v1/projection.proto\x12\x12meterlog.common.v1\x1a\x1cgoogle/api/annotations.proto\"\x18\n\x16ListProjectionsRequest\"N\n\x17ListProjectionsResponse\x12\x33\n\x0bprojections\x18\x01 \x03(\x0b\x32\x1e.meterlog.common.v1.Projection\"\x7f\n\nProjection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x05\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x15\n\rhead_position\x18\x04 \x01(\x03\x12\x11\n\tcaught_up\x18\x05 \x01(\x08\x12\x13\n\x0bstop_reason\x18\x06 \x01(\t\"W\n\x18RebuildProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x04mode\x18\x02 \x01(\x0e\x32\x1f.meterlog.common.v1.RebuildMode\"\x8f\x01\n\x19RebuildProjectionResponse\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x15\n\rhead_position\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x39\n\ncomparison\x18\x04 \x01(\x0b\x32%.meterlog.common.v1.RebuildComparison\"r\n\x11RebuildComparison\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x13\n\x0blive_digest\x18\x02 \x01(\t\x12\x16\n\x0erebuilt_digest\x18\x03 \x01(\t\x12\r\n\x05\x65qual\x18\x04 \x01(\x08\x12\x0f\n\x07swapped\x18\x05 \x01(\x08*\x86\x01\n\x0bRebuildMode\x12\x1c\n\x18REBUILD_MODE_UNSPECIFIED\x10\x00\x12 \n\x1cREBUILD_MODE_SWAP_WHEN_EQUAL\x10\x01\x12\x1d\n\x19REBUILD_MODE_COMPARE_ONLY\x10\x02\x12\x18\n\x14REBUILD_MODE_REPLACE\x10\x03\x32\x8d\x02\n\x11ProjectionService\x12\x83\x01\n\x0fListProjections\x12*.meterlog.common.v1.ListProjectionsRequest\x1a+.meterlog.common.v1.ListProjectionsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/projections\x12r\n\x11RebuildProjection\x12,.meterlog.common.v1.RebuildProjectionRequest\x1a-.meterlog.common.v1.RebuildProjectionResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,6 +34,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROJECTIONSERVICE'].methods_by_name['ListProjections']._loaded_options = None
   _globals['_PROJECTIONSERVICE'].methods_by_name['ListProjections']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/projections'
+  _globals['_REBUILDMODE']._serialized_start=676
+  _globals['_REBUILDMODE']._serialized_end=810
   _globals['_LISTPROJECTIONSREQUEST']._serialized_start=89
   _globals['_LISTPROJECTIONSREQUEST']._serialized_end=113
   _globals['_LISTPROJECTIONSRESPONSE']._serialized_start=115
@@ -41,11 +43,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROJECTION']._serialized_start=195
   _globals['_PROJECTION']._serialized_end=322
   _globals['_REBUILDPROJECTIONREQUEST']._serialized_start=324
-  _globals['_REBUILDPROJECTIONREQUEST']._serialized_end=386
-  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_start=389
-  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_end=532
-  _globals['_REBUILDCOMPARISON']._serialized_start=534
-  _globals['_REBUILDCOMPARISON']._serialized_end=648
-  _globals['_PROJECTIONSERVICE']._serialized_start=651
-  _globals['_PROJECTIONSERVICE']._serialized_end=920
+  _globals['_REBUILDPROJECTIONREQUEST']._serialized_end=411
+  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_start=414
+  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_end=557
+  _globals['_REBUILDCOMPARISON']._serialized_start=559
+  _globals['_REBUILDCOMPARISON']._serialized_end=673
+  _globals['_PROJECTIONSERVICE']._serialized_start=813
+  _globals['_PROJECTIONSERVICE']._serialized_end=1082
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -17,6 +18,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _RebuildMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RebuildModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RebuildMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REBUILD_MODE_UNSPECIFIED: _RebuildMode.ValueType  # 0
+    """Same as REBUILD_MODE_SWAP_WHEN_EQUAL."""
+    REBUILD_MODE_SWAP_WHEN_EQUAL: _RebuildMode.ValueType  # 1
+    """They take over when equal; when not, they are dropped and the live ones stay."""
+    REBUILD_MODE_COMPARE_ONLY: _RebuildMode.ValueType  # 2
+    """They are dropped in any case."""
+    REBUILD_MODE_REPLACE: _RebuildMode.ValueType  # 3
+    """They take over in any case: the repair of live tables that a comparison has found wrong, for the log is the truth."""
+
+class RebuildMode(_RebuildMode, metaclass=_RebuildModeEnumTypeWrapper):
+    """What becomes of rebuilt tables."""
+
+REBUILD_MODE_UNSPECIFIED: RebuildMode.ValueType  # 0
+"""Same as REBUILD_MODE_SWAP_WHEN_EQUAL."""
+REBUILD_MODE_SWAP_WHEN_EQUAL: RebuildMode.ValueType  # 1
+"""They take over when equal; when not, they are dropped and the live ones stay."""
+REBUILD_MODE_COMPARE_ONLY: RebuildMode.ValueType  # 2
+"""They are dropped in any case."""
+REBUILD_MODE_REPLACE: RebuildMode.ValueType  # 3
+"""They take over in any case: the repair of live tables that a comparison has found wrong, for the log is the truth."""
+Global___RebuildMode: _TypeAlias = RebuildMode  # noqa: Y015
 
 @_typing.final
 class ListProjectionsRequest(_message.Message):
@@ -108,20 +137,20 @@ class RebuildProjectionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
-    COMPARE_ONLY_FIELD_NUMBER: _builtins.int
+    MODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. The projection's name; NOT_FOUND when this service has none of that name."""
-    compare_only: _builtins.bool
-    """When true, only compares: the rebuilt tables are dropped and the live ones stay. Default false."""
+    mode: Global___RebuildMode.ValueType
+    """What becomes of the rebuilt tables. Default: they take over when equal."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
-        compare_only: _builtins.bool = ...,
+        mode: Global___RebuildMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["compare_only", b"compare_only", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -183,7 +212,7 @@ class RebuildComparison(_message.Message):
     equal: _builtins.bool
     """True when both digests are equal."""
     swapped: _builtins.bool
-    """True when the rebuilt tables now answer queries. False when unequal or when only comparing."""
+    """True when the rebuilt tables now answer queries."""
     def __init__(
         self,
         *,

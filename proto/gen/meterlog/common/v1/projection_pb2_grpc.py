@@ -62,7 +62,8 @@ class ProjectionServiceServicer:
 
     def RebuildProjection(self, request, context):
         """Rebuilds one projection from the first event beside the live one, compares both at the same log position,
-        and, when equal, puts the rebuilt one in its place. Streams progress; the last message holds the comparison.
+        and, when equal or told to, puts the rebuilt one in its place. Streams progress; the last message holds the
+        comparison.
         Queries go on being answered by the live one. Safe to repeat.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -39,7 +39,8 @@ class ProjectionServiceStub:
     """Lists the projections of this service with their position and lag."""
     RebuildProjection: _grpc.UnaryStreamMultiCallable[_projection_pb2.RebuildProjectionRequest, _projection_pb2.RebuildProjectionResponse]
     """Rebuilds one projection from the first event beside the live one, compares both at the same log position,
-    and, when equal, puts the rebuilt one in its place. Streams progress; the last message holds the comparison.
+    and, when equal or told to, puts the rebuilt one in its place. Streams progress; the last message holds the
+    comparison.
     Queries go on being answered by the live one. Safe to repeat.
     """
 
@@ -54,7 +55,8 @@ class ProjectionServiceAsyncStub(ProjectionServiceStub):
     """Lists the projections of this service with their position and lag."""
     RebuildProjection: _aio.UnaryStreamMultiCallable[_projection_pb2.RebuildProjectionRequest, _projection_pb2.RebuildProjectionResponse]  # type: ignore[assignment]
     """Rebuilds one projection from the first event beside the live one, compares both at the same log position,
-    and, when equal, puts the rebuilt one in its place. Streams progress; the last message holds the comparison.
+    and, when equal or told to, puts the rebuilt one in its place. Streams progress; the last message holds the
+    comparison.
     Queries go on being answered by the live one. Safe to repeat.
     """
 
@@ -78,7 +80,8 @@ class ProjectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_projection_pb2.RebuildProjectionResponse], _abc.AsyncIterator[_projection_pb2.RebuildProjectionResponse]]:
         """Rebuilds one projection from the first event beside the live one, compares both at the same log position,
-        and, when equal, puts the rebuilt one in its place. Streams progress; the last message holds the comparison.
+        and, when equal or told to, puts the rebuilt one in its place. Streams progress; the last message holds the
+        comparison.
         Queries go on being answered by the live one. Safe to repeat.
         """
 

@@ -175,7 +175,8 @@ class RatingServiceServicer:
 
     def CreateSubscription(self, request, context):
         """Subscribes a customer to a plan from a date. Safe to repeat with equal content; ALREADY_EXISTS when the key is
-        taken.
+        taken. FAILED_PRECONDITION (METER_ALREADY_BILLED) when the plan prices a meter that another subscription of the
+        customer bills at the same time; plans without a common meter may overlap.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

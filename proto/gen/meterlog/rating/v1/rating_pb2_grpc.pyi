@@ -53,7 +53,8 @@ class RatingServiceStub:
     """Lists the newest version of every plan, by key."""
     CreateSubscription: _grpc.UnaryUnaryMultiCallable[_rating_pb2.CreateSubscriptionRequest, _rating_pb2.CreateSubscriptionResponse]
     """Subscribes a customer to a plan from a date. Safe to repeat with equal content; ALREADY_EXISTS when the key is
-    taken.
+    taken. FAILED_PRECONDITION (METER_ALREADY_BILLED) when the plan prices a meter that another subscription of the
+    customer bills at the same time; plans without a common meter may overlap.
     """
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_rating_pb2.GetSubscriptionRequest, _rating_pb2.GetSubscriptionResponse]
     """Returns one subscription. NOT_FOUND when there is none of that key."""
@@ -95,7 +96,8 @@ class RatingServiceAsyncStub(RatingServiceStub):
     """Lists the newest version of every plan, by key."""
     CreateSubscription: _aio.UnaryUnaryMultiCallable[_rating_pb2.CreateSubscriptionRequest, _rating_pb2.CreateSubscriptionResponse]  # type: ignore[assignment]
     """Subscribes a customer to a plan from a date. Safe to repeat with equal content; ALREADY_EXISTS when the key is
-    taken.
+    taken. FAILED_PRECONDITION (METER_ALREADY_BILLED) when the plan prices a meter that another subscription of the
+    customer bills at the same time; plans without a common meter may overlap.
     """
     GetSubscription: _aio.UnaryUnaryMultiCallable[_rating_pb2.GetSubscriptionRequest, _rating_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
     """Returns one subscription. NOT_FOUND when there is none of that key."""
@@ -188,7 +190,8 @@ class RatingServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_rating_pb2.CreateSubscriptionResponse, _abc.Awaitable[_rating_pb2.CreateSubscriptionResponse]]:
         """Subscribes a customer to a plan from a date. Safe to repeat with equal content; ALREADY_EXISTS when the key is
-        taken.
+        taken. FAILED_PRECONDITION (METER_ALREADY_BILLED) when the plan prices a meter that another subscription of the
+        customer bills at the same time; plans without a common meter may overlap.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,117 @@
+"""Keeps the dedupe index level with the log, from the start of the service to its end; rebuilds it on request."""
+
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from services.eventstore.store import EventStore
+from services.ingest.index_fold import READ_EVENTS_MAX, read_folds, stands_in_log
+from services.ingest.index_folder import IndexFolder
+from services.ingest.index_rebuild import rebuild_index
+from services.ingest.live_index import LiveIndex
+from services.kernel.errors import RuleViolated, Unavailable
+from services.projection.projection import Comparison, ProjectionStatus, RebuildMode, RebuildProgress
+
+FOLLOW_PERIOD_S = 1.0
+"""How often an idle replica folds what others wrote, so that its first batch after a quiet time need not."""
+RETRY_PAUSE_S = 1.0
+
+log = structlog.get_logger()
+
+
+class IndexFollower:
+    """A worker, and the projection "usage_dedupe". It opens the index or builds it anew, whichever the log allows."""
+
+    name = "usage_dedupe"
+
+    def __init__(self, store: EventStore, folder: IndexFolder, live: LiveIndex, partitions: int) -> None:
+        self._store = store
+        self._folder = folder
+        self._live = live
+        self._partitions = partitions
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="follow usage", daemon=True)
+        self._rebuilding = threading.Lock()
+        self._problem = ""
+
+    def start(self) -> None:
+        """Begin to follow; raises RuleViolated when another process uses the folder."""
+        self._folder.lock()
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop following and close the index."""
+        self._stop.set()
+        self._live.wake()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+        try:
+            self._live.close()
+        except Unavailable as error:
+            log.warning("dedupe index left as it is", reason=error.message)
+        self._folder.unlock()
+
+    def is_ready(self) -> bool:
+        """Whether usage can be recorded: the index is level with the log."""
+        return self._live.is_caught_up() and not self._problem
+
+    def problem(self) -> str:
+        """Why the index is not level with the log; empty while all is well."""
+        return self._problem
+
+    def status(self) -> ProjectionStatus:
+        """Where the index stands."""
+        live, head = self._live, self._store.head().position
+        return ProjectionStatus(self.name, live.generation, live.position(), head, live.is_caught_up(), self._problem)
+
+    def rebuild(self, *, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
+        """Build the index anew beside the live one, compare, and swap as `mode` says.
+
+        While both are compared, about half a second for a million ids, usage waits.
+        """
+        if not self._rebuilding.acquire(blocking=False):
+            raise RuleViolated(f'a rebuild of "{self.name}" runs already; wait for it', reason="REBUILD_RUNS")
+        try:
+            return rebuild_index(self._store, self._folder, self._live, mode, progress, self._stop)
+        finally:
+            self._rebuilding.release()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._follow()
+            except Exception as error:  # noqa: BLE001 (the outermost loop: whatever went wrong, try again)
+                self._problem = f"the dedupe index does not follow the log: {error}"
+                log.error("dedupe index stopped", error=str(error))
+                self._stop.wait(RETRY_PAUSE_S)
+
+    def _follow(self) -> None:
+        if not self._live.is_there():
+            self._open()
+        for partition in range(self._partitions):
+            self._catch_up(partition)
+        if not self._stop.is_set():
+            self._live.set_caught_up()
+            self._problem = ""
+            self._live.wait(FOLLOW_PERIOD_S)
+
+    def _open(self) -> None:
+        generation, index = self._folder.create_live() if self._live.has_broken() else self._folder.open_live()
+        if not stands_in_log(self._store, index, self._partitions):
+            log.warning("dedupe index discarded", generation=generation, reason="it is of another log, or ahead of it")
+            index.abandon()
+            generation, index = self._folder.create_live()
+        self._live.put(generation, index)
+        log.info("dedupe index opened", generation=generation, position=index.position())
+
+    def _catch_up(self, partition: int) -> None:
+        while not self._stop.is_set():
+            with self._live.lent() as index:
+                version = index.version(partition)
+            folds = read_folds(self._store, partition, version)
+            for fold in folds:
+                with self._live.lent() as index:
+                    index.fold(partition, fold)
+            if len(folds) < READ_EVENTS_MAX:
+                return
