@@ -59,9 +59,10 @@ def test_a_broken_file_is_never_replaced(tmp_path: Path, content: bytes) -> None
     assert (tmp_path / MASTER_KEY_FILE).read_bytes() == content
 
 
-def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
     with pytest.raises(Unavailable, match="cannot be used"):
-        load_master_key("", tmp_path / "nowhere")
+        load_master_key("", tmp_path / "file")
 
 
 def test_a_key_that_others_can_read_is_used_with_a_warning(tmp_path: Path, lines: CapturingLogger) -> None:
