@@ -1,0 +1,112 @@
+"""Records one group of usage events in its stream, each once, however many replicas write the same stream."""
+
+import asyncio
+from dataclasses import replace
+from uuid import UUID
+
+import structlog
+
+from services.eventstore.catalogue import encode
+from services.eventstore.event import Appended, NewEvent, WrongExpectedVersion
+from services.eventstore.store import EventStore
+from services.ingest.compute import computed
+from services.ingest.dedupe_index import Checkpoint, Fold
+from services.ingest.durable_append import append_durably
+from services.ingest.group import Group, Piece
+from services.ingest.growing_map import IndexBroken
+from services.ingest.index_fold import READ_EVENTS_MAX, read_folds
+from services.ingest.live_index import LiveIndex
+from services.ingest.partition import usage_stream
+from services.ingest.recording import Recording, Written
+from services.kernel.clock import Clock
+from services.kernel.errors import Unavailable
+from services.kernel.ids import derived_uuid
+
+RACES_MAX = 50
+"""Races against other replicas that one group may lose; the loser knows of it at once and is likely to win the next."""
+
+log = structlog.get_logger()
+
+
+class GroupRecorder:
+    """The log decides: an append at the version that the index stands at, or none. The index only says what to try."""
+
+    def __init__(self, store: EventStore, clock: Clock, live: LiveIndex, partition: int, replica: UUID) -> None:
+        """`replica` tells this process from the others that write the same partition."""
+        self._store = store
+        self._clock = clock
+        self._live = live
+        self._partition = partition
+        self._stream = usage_stream(partition)
+        self._replica = replica
+
+    async def record(self, group: Group) -> Recording:
+        """Write what is not in the log yet; returns when all of the group is durable.
+
+        Raises Unavailable when that is not known: some of it may be in the log.
+        """
+        races_lost = 0
+        while True:
+            version = await self._learn(group)
+            try:
+                await self._write_missing(group, version)
+            except WrongExpectedVersion as lost:
+                races_lost += 1
+                await self._require_another_try(lost, races_lost)
+                await self._catch_up()
+            else:
+                return group.recording()
+
+    async def _learn(self, group: Group) -> int:
+        """Ask the index for the group's keys; returns the version of the stream that its answer stands for."""
+        async with self._live.at_hand() as index:
+            group.learn(index.lookup(group.keys))
+            return index.version(self._partition)
+
+    async def _write_missing(self, group: Group, version: int) -> None:
+        for piece in await computed(group.weight, lambda: group.pieces(group.missing())):
+            event = self._event(piece, version + 1)
+            appended = await append_durably(self._store, self._stream, event, version)
+            version = appended.version
+            group.mark_written(piece.rows, self._written(appended))
+            await self._fold(group, piece, appended, event)
+
+    def _event(self, piece: Piece, version: int) -> NewEvent:
+        """The same piece of two replicas gives two ids, so that neither takes the other's append for its own."""
+        now = self._clock.now()
+        event = encode(piece.message, self._stream, version, now)
+        return replace(event, id=derived_uuid(now, event.id.bytes, self._replica.bytes))
+
+    async def _fold(self, group: Group, piece: Piece, appended: Appended, event: NewEvent) -> None:
+        """A failure leaves the index behind the log, which the next append finds out."""
+        keys, contents = [group.keys[row] for row in piece.rows], [group.contents[row] for row in piece.rows]
+        checkpoint = Checkpoint(appended.version, appended.position, event.id.bytes)
+        try:
+            async with self._live.at_hand() as index:
+                index.fold(self._partition, Fold(checkpoint, keys, contents))
+        except Unavailable as error:
+            log.warning("usage recorded, dedupe index behind", stream=str(self._stream), reason=error.message)
+
+    async def _require_another_try(self, lost: WrongExpectedVersion, races_lost: int) -> None:
+        if lost.actual < lost.expected:
+            async with self._live.at_hand():
+                raise IndexBroken(f"the dedupe index is ahead of the log; it is built anew ({lost.message})")
+        if races_lost >= RACES_MAX:
+            raise Unavailable(
+                f'other replicas wrote stream "{self._stream}" first {races_lost} times; send the same again later'
+            )
+
+    async def _catch_up(self) -> None:
+        """Fold what others wrote."""
+        while True:
+            async with self._live.at_hand() as index:
+                version = index.version(self._partition)
+            folds = await asyncio.to_thread(read_folds, self._store, self._partition, version)
+            async with self._live.at_hand() as index:
+                for fold in folds:
+                    index.fold(self._partition, fold)
+            if len(folds) < READ_EVENTS_MAX:
+                return
+
+    def _written(self, appended: Appended) -> Written:
+        return Written(self._stream, appended.version, appended.position, appended.leaves[-1], appended.recorded_at)
