@@ -38,12 +38,17 @@ class PartitionWriter:
         self._has_enough = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
 
+    def waiting_rows(self) -> int:
+        """Usage events that wait for their group."""
+        return self._waiting_rows
+
     def submit(self, columns: UsageColumns) -> "asyncio.Future[Recording]":
         """Queue usage events; the future ends when all of them are durable, or with the error.
 
         Cancelling the future takes them out of the queue, as long as they are not being written.
         """
         waiting = _Waiting(columns, asyncio.get_running_loop().create_future())
+        waiting.answer.add_done_callback(lambda answer: self._forget(waiting) if answer.cancelled() else None)
         self._waiting.append(waiting)
         self._waiting_rows += len(columns)
         if self._waiting_rows >= GROUP_ROWS_ENOUGH:
@@ -51,6 +56,12 @@ class PartitionWriter:
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_groups())
         return waiting.answer
+
+    def _forget(self, waiting: "_Waiting") -> None:
+        """Let go of what nobody waits for any more, so that callers who give up never fill the memory."""
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
+            self._waiting_rows -= len(waiting.columns)
 
     async def _write_groups(self) -> None:
         try:
@@ -100,7 +111,7 @@ class PartitionWriter:
             _answer(gathered, recording)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Waiting:
     columns: UsageColumns
     answer: "asyncio.Future[Recording]"

@@ -1,8 +1,7 @@
-"""Records usage events: divides them among partitions, bounds what waits, and puts the answers together."""
+"""Records usage events: divides them among partitions, and puts the answers together."""
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 from services.eventstore.event import Position
@@ -14,10 +13,7 @@ from services.ingest.partition_writer import PartitionWriter
 from services.ingest.recording import Outcome, Recording
 from services.ingest.usage_columns import UsageColumns
 from services.kernel.clock import Clock
-from services.kernel.errors import Overloaded
 
-WAITING_ROWS_MAX = 100_000
-WAITING_BYTES_MAX = 64 * 1024 * 1024
 GATHER_S = 0.002
 GATHER_S_MAX = 0.010
 """Few rows wait GATHER_S a partition for company, and no longer than this: more partitions share the same traffic."""
@@ -35,37 +31,19 @@ class Recorder:
             )
             for partition in range(partitions)
         ]
-        self._waiting_rows = 0
-        self._waiting_bytes = 0
 
-    async def record(self, columns: UsageColumns, size_bytes: int) -> Recording:
+    async def record(self, columns: UsageColumns) -> Recording:
         """What became of each usage event, told when all of them are durable; at least one.
 
-        Raises Overloaded when too much waits already, and Unavailable when the log or the index cannot be used; some
-        of the usage events may be recorded then. The same may be sent again at any time.
+        Raises Unavailable when the log or the index cannot be used; some of the usage events may be recorded then. The
+        same may be sent again at any time.
         """
         rows = rows_by_partition(columns.sources, self._partitions)
-        with self._waiting(len(columns), size_bytes):
-            if len(rows) == 1:
-                (partition,) = rows
-                return await self._writers[partition].submit(columns)
-            answers = [self._writers[partition].submit(columns.take(rows[partition])) for partition in rows]
-            return _put_together(rows, await _all(answers))
-
-    @contextmanager
-    def _waiting(self, rows: int, size_bytes: int) -> Iterator[None]:
-        is_full = self._waiting_rows + rows > WAITING_ROWS_MAX or self._waiting_bytes + size_bytes > WAITING_BYTES_MAX
-        if is_full:
-            raise Overloaded(
-                f"{self._waiting_rows} usage events are waiting to be recorded; wait, then send the same again"
-            )
-        self._waiting_rows += rows
-        self._waiting_bytes += size_bytes
-        try:
-            yield
-        finally:
-            self._waiting_rows -= rows
-            self._waiting_bytes -= size_bytes
+        if len(rows) == 1:
+            (partition,) = rows
+            return await self._writers[partition].submit(columns)
+        answers = [self._writers[partition].submit(columns.take(rows[partition])) for partition in rows]
+        return _put_together(rows, await _all(answers))
 
 
 async def _all(answers: Sequence["asyncio.Future[Recording]"]) -> list[Recording]:

@@ -3,6 +3,7 @@
 import grpc
 
 from meterlog.ingest.v1 import ingest_pb2, ingest_pb2_grpc
+from services.ingest.admission import Admission
 from services.ingest.answer import NOTHING_RECORDED, answer
 from services.ingest.compute import computed
 from services.ingest.recorder import Recorder
@@ -20,6 +21,7 @@ class IngestFace(ingest_pb2_grpc.IngestServiceServicer):
     def __init__(self, recorder: Recorder, clock: Clock) -> None:
         self._recorder = recorder
         self._clock = clock
+        self._admission = Admission()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add this face to a server."""
@@ -32,10 +34,12 @@ class IngestFace(ingest_pb2_grpc.IngestServiceServicer):
     ) -> ingest_pb2.RecordUsageResponse:
         """Record a batch of usage events, each answered by itself."""
         _require_batch_size(len(request.events))
-        validated = await computed(len(request.events), lambda: validate(request.events, epoch_us(self._clock.now())))
-        if not validated.rows:
-            return answer(validated, NOTHING_RECORDED)
-        return answer(validated, await self._recorder.record(validated.columns, request.ByteSize()))
+        with self._admission.held(len(request.events), request.ByteSize()):
+            now_us = epoch_us(self._clock.now())
+            validated = await computed(len(request.events), lambda: validate(request.events, now_us))
+            if not validated.rows:
+                return answer(validated, NOTHING_RECORDED)
+            return answer(validated, await self._recorder.record(validated.columns))
 
 
 def _require_batch_size(count: int) -> None:

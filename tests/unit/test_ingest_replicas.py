@@ -9,7 +9,12 @@ import pytest
 
 from services.eventstore.event import NO_STREAM, NewEvent, StreamName, WrongExpectedVersion
 from services.eventstore.memory import MemoryEventStore
-from services.ingest import durable_append, group_recorder, recorder
+from services.ingest import admission, durable_append, group_recorder
+from services.ingest.group import Group
+from services.ingest.partition_writer import PartitionWriter
+from services.ingest.recording import Recording
+from services.ingest.validate import validate
+from services.kernel.clock import epoch_us
 from services.kernel.errors import Overloaded, Unavailable
 from services.kernel.timestamp import to_timestamp
 from tests.ingest_room import NOON, Replica, Room, Trouble, TroubledStore, open_room, until, usage, words
@@ -136,7 +141,7 @@ def cut_short(room: Room) -> None:
 
 
 def test_what_waits_is_bounded(room: Room, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "WAITING_ROWS_MAX", 10)
+    monkeypatch.setattr(admission, "USAGE_EVENTS_ADMITTED_MAX", 10)
 
     async def at_once() -> list[object]:
         requests = [[usage(f"e-{number}-{row}") for row in range(4)] for number in range(4)]
@@ -150,7 +155,7 @@ def test_what_waits_is_bounded(room: Room, replica: Replica, monkeypatch: pytest
 
 
 def test_bytes_that_wait_are_bounded_too(room: Room, replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "WAITING_BYTES_MAX", 200)
+    monkeypatch.setattr(admission, "BYTES_ADMITTED_MAX", 200)
 
     with pytest.raises(Overloaded):
         room.send(replica, usage("e-1", note="x" * 200))
@@ -166,6 +171,24 @@ def test_a_request_that_nobody_waits_for_any_more_is_left_out(room: Room, replic
 
     assert room.runner.run(impatient()) == ["recorded"]
     assert room.recorded_ids() == ["patient"]
+
+
+def test_callers_that_give_up_on_a_log_that_hangs_leave_nothing_in_memory() -> None:
+    async def hanging(_group: Group) -> Recording:
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable: nobody sets the event")
+
+    async def impatient() -> tuple[int, int]:
+        writer = PartitionWriter(hanging, gather_s=0)
+        columns = validate([usage(f"e-{row}") for row in range(100)], epoch_us(NOON)).columns
+        answers = [writer.submit(columns) for _ in range(50)]
+        before = writer.waiting_rows()
+        for answer in answers:
+            answer.cancel()
+        await asyncio.sleep(0)
+        return before, writer.waiting_rows()
+
+    assert asyncio.run(impatient()) == (5_000, 0)
 
 
 def test_an_unforeseen_failure_answers_everybody_and_the_next_request_is_recorded(

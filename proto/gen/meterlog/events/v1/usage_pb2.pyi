@@ -27,7 +27,7 @@ class UsageRecorded(_message.Message):
     usage_event_count: _builtins.int
     """Usage events in the batch, 1 to 65,536."""
     arrow_ipc: _builtins.bytes
-    """One Arrow IPC stream of one record batch, zstd-compressed. Columns: source, type, subject (dictionary of
+    """One Arrow IPC stream of one record batch, zstd-compressed unless it is small. Columns: source, type, subject (dictionary of
     text), id (text), time (timestamp[us, UTC]), value (decimal128(38,12)), then one nullable dictionary-coded
     text column "p.<key>" for each property key, in key order.
     """

@@ -104,7 +104,8 @@ class UsageEvent(_message.Message):
     @_builtins.property
     def properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """At most 64 properties. Keys are a letter or underscore, then letters, digits, "_", "." or "-", 64 characters
-        at most; texts are 1,024 characters at most. Numbers stand in decimal text.
+        at most; texts are 1,024 characters at most, none of them U+0000. Numbers stand in decimal text. The usage events of
+        one request have at most 256 different keys.
         """
 
     def __init__(
