@@ -5,11 +5,10 @@ from decimal import Decimal, InvalidOperation
 
 import grpc
 
-from meterlog.aggregator.v1.aggregator_pb2 import WINDOW_NONE, GetMeterRequest, QueryUsageRequest, QueryUsageResponse
+from meterlog.aggregator.v1.aggregator_pb2 import GetMeterRequest, MeterTotal, QueryTotalsRequest, QueryTotalsResponse
 from meterlog.aggregator.v1.aggregator_pb2_grpc import AggregatorServiceStub
 from services.eventstore.event import Position
 from services.kernel.calendar import Span
-from services.kernel.clock import monotonic_s
 from services.kernel.errors import Corrupt, DomainError, TimedOut, Unavailable
 from services.kernel.timestamp import to_timestamp
 from services.rating.plan import ZERO
@@ -27,15 +26,11 @@ class AggregatorReader:
     def usage(
         self, meters: Sequence[str], customer: str, period: Span, min_position: Position, timeout_s: float
     ) -> UsageRead:
-        """As in `UsageReader`; one query a meter, all within `timeout_s`."""
-        deadline = monotonic_s() + timeout_s
-        responses = {
-            meter: self._query(_request(meter, customer, period, min_position), deadline - monotonic_s())
-            for meter in meters
-        }
-        positions = [Position(response.position) for response in responses.values()]
-        quantities = {meter: _quantity(response) for meter, response in responses.items()}
-        return UsageRead(quantities, min(positions, default=min_position))
+        """As in `UsageReader`; one question for all meters, so that they count up to one position."""
+        if not meters:
+            return UsageRead({}, min_position)
+        response = self._query(_request(meters, customer, period, min_position), timeout_s)
+        return UsageRead(_quantities(response, meters), Position(response.position))
 
     def meter_state(self, slug: str, timeout_s: float) -> MeterState:
         """As in `UsageReader`."""
@@ -47,9 +42,9 @@ class AggregatorReader:
             raise _translated(error) from error
         return MeterState.ARCHIVED if response.meter.HasField("archived_at") else MeterState.IN_USE
 
-    def _query(self, request: QueryUsageRequest, timeout_s: float) -> QueryUsageResponse:
+    def _query(self, request: QueryTotalsRequest, timeout_s: float) -> QueryTotalsResponse:
         try:
-            response = self._stub.QueryUsage(request, timeout=max(timeout_s, TIMEOUT_S_MIN))
+            response = self._stub.QueryTotals(request, timeout=max(timeout_s, TIMEOUT_S_MIN))
         except grpc.RpcError as error:
             raise _translated(error) from error
         if response.position < request.min_position:
@@ -60,27 +55,34 @@ class AggregatorReader:
         return response
 
 
-def _request(meter: str, customer: str, period: Span, min_position: Position) -> QueryUsageRequest:
-    return QueryUsageRequest(
-        meter=meter,
-        subjects=[customer],
+def _request(meters: Sequence[str], customer: str, period: Span, min_position: Position) -> QueryTotalsRequest:
+    return QueryTotalsRequest(
+        subject=customer,
+        meters=meters,
         start_at=to_timestamp(period.start),
         end_at=to_timestamp(period.end),
-        window=WINDOW_NONE,
         min_position=min_position,
     )
 
 
-def _quantity(response: QueryUsageResponse) -> Decimal:
-    """The one row's value; no row and no value mean no usage."""
-    if not response.rows or not response.rows[0].HasField("value"):
+def _quantities(response: QueryTotalsResponse, meters: Sequence[str]) -> dict[str, Decimal]:
+    """One quantity a meter; an answer about other meters than those asked for is never billed."""
+    answered = [total.meter for total in response.totals]
+    if answered != list(meters):
+        raise Corrupt(f"the aggregator was asked for the meters {list(meters)} and answered {answered[:100]}")
+    return {total.meter: _quantity(total) for total in response.totals}
+
+
+def _quantity(total: MeterTotal) -> Decimal:
+    """The total's value; no value means no usage."""
+    if not total.HasField("value"):
         return ZERO
     try:
-        quantity = Decimal(response.rows[0].value)
+        quantity = Decimal(total.value)
     except InvalidOperation:
         quantity = Decimal("NaN")
     if not quantity.is_finite():
-        raise Corrupt(f'the aggregator answered "{response.rows[0].value[:60]}", which is no quantity')
+        raise Corrupt(f'the aggregator answered "{total.value[:60]}" for "{total.meter}", which is no quantity')
     return quantity
 
 

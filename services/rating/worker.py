@@ -17,6 +17,7 @@ from services.rating.backoff import Backoff
 from services.rating.billing import Billing
 from services.rating.due_work import Due, DueWork
 from services.rating.invoice import InvoiceEvent, InvoiceState
+from services.rating.readmodel.due import DueKey
 
 LOOK_S = 0.2
 CATCH_UP_TIMEOUT_S = 5.0
@@ -40,7 +41,8 @@ class BillingWorker:
         self._billing = billing
         self._clock = clock
         self._due = DueWork(billing.books)
-        self._backoff = Backoff()
+        self._drafting = Backoff()
+        self._finalizing = Backoff()
         self._problem = ""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -66,12 +68,13 @@ class BillingWorker:
     def run_round(self) -> int:
         """Draft, then finalize what is due now, within the bounds of a round; returns how many steps succeeded."""
         now = self._clock.now()
-        drafted = self._take_steps(self._due.periods(now), lambda due: self._billing.draft(due, now))
+        drafted = self._take_steps(self._due.periods(now), lambda due: self._billing.draft(due, now), self._drafting)
         finalized = self._take_steps(
             self._due.invoices(now - self._billing.grace),
             lambda due: self._billing.finalize(due.invoice, now, STEP_TIMEOUT_S),
+            self._finalizing,
         )
-        if not self._backoff.is_any_failing():
+        if not (self._drafting.is_any_failing() or self._finalizing.is_any_failing()):
             self._problem = ""
         return drafted + finalized
 
@@ -87,34 +90,37 @@ class BillingWorker:
             self._report(error)
             return 0
 
-    def _take_steps(self, dues: Iterator[Due], step: Callable[[Due], Step]) -> int:
+    def _take_steps(self, dues: Iterator[Due], step: Callable[[Due], Step], backoff: Backoff) -> int:
         """Take the step for each that is due and not left alone; returns how many succeeded."""
         self._catch_up()
         succeeded, absences_in_a_row, attempts = 0, 0, 0
+        seen: set[DueKey] = set()
         for due in dues:
-            if self._backoff.is_waiting(due.subscription_key, monotonic_s()):
+            seen.add(due.key)
+            if backoff.is_waiting(due.key, monotonic_s()):
                 continue
-            error = self._attempt(due, step)
+            error = self._attempt(due, step, backoff)
             attempts += 1
             succeeded += error is None
             absences_in_a_row = absences_in_a_row + 1 if isinstance(error, Unavailable | TimedOut) else 0
             if attempts == ATTEMPTS_MAX or absences_in_a_row == ABSENCES_IN_A_ROW_MAX or self._stop.is_set():
-                break
+                return succeeded
+        backoff.keep_only(seen)
         return succeeded
 
     def _catch_up(self) -> None:
         """Wait until the books show the whole log: books that lag would bill what was cancelled."""
         self._billing.books.wait_for(self._billing.store.head().position, CATCH_UP_TIMEOUT_S)
 
-    def _attempt(self, due: Due, step: Callable[[Due], Step]) -> Exception | None:
-        """What went wrong, if anything did; one subscription's failure, whatever it is, stops no other."""
+    def _attempt(self, due: Due, step: Callable[[Due], Step], backoff: Backoff) -> Exception | None:
+        """What went wrong, if anything did; one period's failure, whatever it is, stops no other."""
         try:
             outcome = step(due)
-        except Exception as error:  # noqa: BLE001 (the outermost loop of one subscription)
-            pause_s = self._backoff.failed(due.subscription_key, monotonic_s())
+        except Exception as error:  # noqa: BLE001 (the outermost loop of one billing period)
+            pause_s = backoff.failed(due.key, monotonic_s())
             self._report(error, subscription=due.subscription_key, again_in_s=pause_s)
             return error
-        self._backoff.succeeded(due.subscription_key)
+        backoff.succeeded(due.key)
         _log_events(outcome.events)
         return None
 

@@ -20,22 +20,26 @@ WAIT_S = 5.0
 
 
 class Aggregator(aggregator_pb2_grpc.AggregatorServiceServicer):
-    """Answers with the rows and errors that it was given, by meter."""
+    """Answers with the values and errors that it was given, by meter; a value of None is none."""
 
     def __init__(self) -> None:
-        self.rows: dict[str, list[aggregator_pb2.UsageRow]] = {}
-        self.positions: dict[str, int] = {}
+        self.values: dict[str, str | None] = {}
+        self.position: int | None = None
+        self.left_out: set[str] = set()
         self.failures: dict[str, grpc.StatusCode] = {}
-        self.asked: list[aggregator_pb2.QueryUsageRequest] = []
+        self.asked: list[aggregator_pb2.QueryTotalsRequest] = []
 
-    def QueryUsage(
-        self, request: aggregator_pb2.QueryUsageRequest, context: grpc.ServicerContext
-    ) -> aggregator_pb2.QueryUsageResponse:
+    def QueryTotals(
+        self, request: aggregator_pb2.QueryTotalsRequest, context: grpc.ServicerContext
+    ) -> aggregator_pb2.QueryTotalsResponse:
         self.asked.append(request)
-        if request.meter in self.failures:
-            context.abort(self.failures[request.meter], "as the test wants")
-        position = self.positions.get(request.meter, request.min_position)
-        return aggregator_pb2.QueryUsageResponse(rows=self.rows.get(request.meter, []), position=position)
+        for meter in request.meters:
+            if meter in self.failures:
+                context.abort(self.failures[meter], "as the test wants")
+        answered = [meter for meter in request.meters if meter not in self.left_out]
+        totals = [aggregator_pb2.MeterTotal(meter=meter, value=self.values.get(meter)) for meter in answered]
+        position = request.min_position if self.position is None else self.position
+        return aggregator_pb2.QueryTotalsResponse(totals=totals, position=position)
 
     def GetMeter(
         self, request: aggregator_pb2.GetMeterRequest, context: grpc.ServicerContext
@@ -62,37 +66,37 @@ def reader(aggregator: Aggregator) -> Iterator[AggregatorReader]:
     server.stop(None).wait(WAIT_S)
 
 
-def row(value: str | None) -> aggregator_pb2.UsageRow:
-    return aggregator_pb2.UsageRow(value=value) if value is not None else aggregator_pb2.UsageRow()
-
-
-def test_quantities_are_exact_and_count_up_to_the_lowest_position(
+def test_quantities_are_exact_and_all_count_up_to_the_position_of_the_one_answer(
     reader: AggregatorReader, aggregator: Aggregator
 ) -> None:
     long = "123456789012345678901234567890.123456789012"
-    aggregator.rows = {"requests": [row("0.1")], "tokens": [row(long)]}
-    aggregator.positions = {"requests": 9, "tokens": 12}
+    aggregator.values = {"requests": "0.1", "tokens": long}
+    aggregator.position = 9
     read = reader.usage(("requests", "tokens"), "acme", JANUARY, Position(7), WAIT_S)
     assert read.quantities == {"requests": Decimal("0.1"), "tokens": Decimal(long)}
     assert read.position == 9
+    assert len(aggregator.asked) == 1
 
 
 def test_the_aggregator_is_asked_for_one_customer_the_whole_period_and_everything_recorded(
     reader: AggregatorReader, aggregator: Aggregator
 ) -> None:
-    reader.usage(("requests",), "acme", JANUARY, Position(7), WAIT_S)
+    reader.usage(("requests", "tokens"), "acme", JANUARY, Position(7), WAIT_S)
     (asked,) = aggregator.asked
-    assert (asked.meter, list(asked.subjects), asked.min_position) == ("requests", ["acme"], 7)
+    assert (list(asked.meters), asked.subject, asked.min_position) == (["requests", "tokens"], "acme", 7)
     assert (asked.start_at, asked.end_at) == (at("2024-01-01"), at("2024-02-01"))
-    assert (asked.window, list(asked.group_by)) == (aggregator_pb2.WINDOW_NONE, [])
 
 
-@pytest.mark.parametrize("rows", [[], [row(None)], [row("0")]])
-def test_no_usage_is_zero(
-    reader: AggregatorReader, aggregator: Aggregator, rows: list[aggregator_pb2.UsageRow]
-) -> None:
-    aggregator.rows = {"requests": rows}
+@pytest.mark.parametrize("value", [None, "0"])
+def test_no_usage_is_zero(reader: AggregatorReader, aggregator: Aggregator, value: str | None) -> None:
+    aggregator.values = {"requests": value}
     assert reader.usage(("requests",), "acme", JANUARY, Position(7), WAIT_S).quantities == {"requests": Decimal(0)}
+
+
+def test_an_answer_that_leaves_a_meter_out_is_never_billed(reader: AggregatorReader, aggregator: Aggregator) -> None:
+    aggregator.left_out = {"tokens"}
+    with pytest.raises(Corrupt, match="tokens"):
+        reader.usage(("requests", "tokens"), "acme", JANUARY, Position(7), WAIT_S)
 
 
 def test_a_plan_without_meters_asks_nobody(reader: AggregatorReader, aggregator: Aggregator) -> None:
@@ -104,7 +108,7 @@ def test_a_plan_without_meters_asks_nobody(reader: AggregatorReader, aggregator:
 def test_an_answer_that_is_no_quantity_is_never_billed(
     reader: AggregatorReader, aggregator: Aggregator, value: str
 ) -> None:
-    aggregator.rows = {"requests": [row(value)]}
+    aggregator.values = {"requests": value}
     with pytest.raises(Corrupt):
         reader.usage(("requests",), "acme", JANUARY, Position(7), WAIT_S)
 
@@ -128,7 +132,7 @@ def test_an_aggregator_that_does_not_answer_is_asked_again_later(
 
 
 def test_an_aggregator_that_lags_behind_is_never_billed_from(reader: AggregatorReader, aggregator: Aggregator) -> None:
-    aggregator.positions = {"requests": 6}
+    aggregator.position = 6
     with pytest.raises(Unavailable, match="before 7"):
         reader.usage(("requests",), "acme", JANUARY, Position(7), WAIT_S)
 

@@ -11,13 +11,46 @@ import pytest
 from meterlog.events.v1.catalogue_pb2 import SubscriptionCancelled
 from meterlog.rating.v1 import rating_pb2
 from services.eventstore.catalogue import encode
+from services.eventstore.event import Position
+from services.kernel.calendar import Span
 from services.kernel.clock import SimulatedClock
-from services.kernel.errors import TimedOut, Unavailable
+from services.kernel.errors import Corrupt, Unavailable
+from services.rating.billing import Billing
 from services.rating.subscription import subscription_stream
+from services.rating.usage_in_memory import UsageInMemory
+from services.rating.usage_reader import MeterState, UsageRead
 from services.rating.worker import ABSENCES_IN_A_ROW_MAX, BillingWorker
-from tests.rating_room import WAIT_S, RatingRoom, assigned_in_log, at, bill_with, numbers_in_log, open_room
+from tests.rating_room import (
+    GRACE,
+    WAIT_S,
+    RatingRoom,
+    assigned_in_log,
+    at,
+    bill_with,
+    numbers_in_log,
+    open_room,
+    starts_of,
+    utc,
+)
 
 AWAY = Unavailable("the aggregator is away")
+
+
+class UsageWithoutJanuary:
+    """A reader for which one period is broken for ever."""
+
+    def __init__(self, usage: UsageInMemory) -> None:
+        self._usage = usage
+
+    def usage(
+        self, meters: Sequence[str], customer: str, period: Span, min_position: Position, timeout_s: float
+    ) -> UsageRead:
+        if period.start == utc("2024-01-01"):
+            raise Corrupt("January is broken")
+        return self._usage.usage(meters, customer, period, min_position, timeout_s)
+
+    def meter_state(self, slug: str, timeout_s: float) -> MeterState:
+        return self._usage.meter_state(slug, timeout_s)
 
 
 @pytest.fixture
@@ -97,6 +130,40 @@ def test_a_failing_customer_stops_no_other_and_is_billed_after_all(room: RatingR
     assert numbers_in_log(room) == ["INV-000001", "INV-000002", "INV-000003"]
 
 
+def test_a_period_that_can_never_be_billed_stops_no_later_period_of_the_subscription(room: RatingRoom) -> None:
+    room.subscribed("acme")
+    room.advance("2024-04-02")
+    usage = UsageWithoutJanuary(room.usage)
+    worker = BillingWorker(Billing(room.store, room.books, usage, "INV", GRACE), room.clock)
+    bill_with(worker)
+    final = room.listed(state=rating_pb2.INVOICE_STATE_FINALIZED)
+    assert starts_of(final) == [utc("2024-02-01"), utc("2024-03-01")]
+    assert starts_of(room.listed(state=rating_pb2.INVOICE_STATE_DRAFT)) == [utc("2024-01-01"), utc("2024-04-01")]
+    assert "January is broken" in worker.problem()
+
+
+def test_what_another_worker_billed_is_no_problem_any_more(room: RatingRoom) -> None:
+    room.subscribed("acme")
+    room.usage.fail("acme", AWAY)
+    room.advance("2024-02-02")
+    room.bill()
+    assert "the aggregator is away" in room.worker.problem()
+    room.usage.recover()
+    bill_with(BillingWorker(room.billing, room.clock))
+    room.worker.run_round()
+    assert room.worker.problem() == ""
+
+
+def test_what_still_fails_stays_a_problem_when_another_is_billed(room: RatingRoom) -> None:
+    room.subscribed("acme", "beta")
+    room.usage.fail("acme", AWAY)
+    room.advance("2024-02-02")
+    room.bill()
+    assert numbers_in_log(room) == ["INV-000001"]
+    room.worker.run_round()
+    assert "the aggregator is away" in room.worker.problem()
+
+
 def test_nothing_is_numbered_while_usage_cannot_be_read(room: RatingRoom) -> None:
     customers = [f"tenant-{n}" for n in range(ABSENCES_IN_A_ROW_MAX + 2)]
     room.subscribed(*customers)
@@ -116,14 +183,13 @@ def test_an_unforeseen_failure_of_one_stops_no_other(room: RatingRoom) -> None:
     assert [invoice.customer for invoice in room.listed(state=rating_pb2.INVOICE_STATE_FINALIZED)] == ["beta"]
 
 
-def test_books_that_lag_bill_nothing(room: RatingRoom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.rating.worker.CATCH_UP_TIMEOUT_S", 0.05)
+def test_books_that_lag_bill_nothing(room: RatingRoom) -> None:
     room.subscribed("acme")
     room.books.stop(WAIT_S)
     cancelled = SubscriptionCancelled(key="acme-sub", end_at=at("2024-01-01"), cancelled_at=at("2024-01-01"))
     stream = subscription_stream("acme-sub")
     room.store.append(stream, [encode(cancelled, stream, 1, room.clock.now())], 0)
-    with pytest.raises(TimedOut):
+    with pytest.raises(Unavailable):
         room.worker.run_round()
     assert room.listed() == []
 

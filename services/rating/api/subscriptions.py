@@ -1,12 +1,13 @@
 """Requests about subscriptions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meterlog.rating.v1 import rating_pb2
 from services.kernel.calendar import time_zone
+from services.kernel.clock import monotonic_s
 from services.kernel.errors import InvalidInput, RuleViolated
 from services.kernel.ids import new_uuid, require_key
 from services.kernel.timestamp import from_timestamp, is_in_range
@@ -15,16 +16,19 @@ from services.rating.api.page import fitting, key_after
 from services.rating.billing_period import require_month_start
 from services.rating.customer import Customer, customer, customer_stream, no_customer
 from services.rating.desk import Desk
-from services.rating.plan import PublishedPlan
+from services.rating.metered_once import Priced, require_metered_once
+from services.rating.plan import Plan, PublishedPlan
 from services.rating.plan_stream import plan_stream, plan_versions, version_of
-from services.rating.readmodel.catalogue import find_subscription, list_subscriptions
+from services.rating.readmodel.catalogue import find_subscription, list_subscriptions, priced_subscriptions
 from services.rating.subscription import (
     CancelSubscription,
     StartSubscription,
+    SubscriptionState,
     no_subscription,
     subscription,
     subscription_stream,
 )
+from services.rating.turn import Turn
 from services.rpc.pages import encode_token, page_size
 
 
@@ -33,13 +37,14 @@ class Subscriptions:
     """Starts, shows and ends subscriptions."""
 
     desk: Desk
+    turn: Turn = field(default_factory=Turn)
 
     def create(
         self, request: rating_pb2.CreateSubscriptionRequest, timeout_s: float
     ) -> rating_pb2.CreateSubscriptionResponse:
         """Subscribe a customer to a plan version, once."""
-        command = self._start(request.subscription)
-        started = self.desk.run(subscription, subscription_stream(command.key), command, timeout_s)
+        command, plan = self._start(request.subscription)
+        started = self._run(command, plan, timeout_s)
         assert started is not None
         return rating_pb2.CreateSubscriptionResponse(subscription=subscription_message(started))
 
@@ -75,13 +80,26 @@ class Subscriptions:
         assert cancelled is not None
         return rating_pb2.CancelSubscriptionResponse(subscription=subscription_message(cancelled))
 
-    def _start(self, wanted: rating_pb2.Subscription) -> StartSubscription:
+    def _run(self, command: StartSubscription, plan: Plan, timeout_s: float) -> SubscriptionState:
+        """One caller after the other, so that each decides on all that were started before; a repeat is no start."""
+        stream, deadline_s = subscription_stream(command.key), monotonic_s() + timeout_s
+        with self.turn.taken(timeout_s):
+            if subscription.decide(command, self.desk.load(subscription, stream)):
+                self.desk.settle(None, deadline_s - monotonic_s())
+                require_metered_once(plan, command.start_at, self._subscriptions_of(command.customer))
+            return self.desk.run(subscription, stream, command, deadline_s - monotonic_s())
+
+    def _subscriptions_of(self, customer_key: str) -> tuple[Priced, ...]:
+        with self.desk.books.read() as (connection, tables):
+            return tuple(priced_subscriptions(connection, tables, customer_key))
+
+    def _start(self, wanted: rating_pb2.Subscription) -> tuple[StartSubscription, Plan]:
         now = self.desk.now()
         key = require_key(wanted.key, "subscription.key") if wanted.key else str(new_uuid(now))
         subscriber = self._customer(wanted.customer)
         published = self._plan(wanted.plan, wanted.plan_version)
         _require_one_currency(subscriber, published)
-        return StartSubscription(
+        command = StartSubscription(
             key=key,
             customer=subscriber.key,
             plan=published.plan.key,
@@ -90,6 +108,7 @@ class Subscriptions:
             start_at=_start_at(wanted, subscriber),
             at=now,
         )
+        return command, published.plan
 
     def _customer(self, key: str) -> Customer:
         if not key:
@@ -106,9 +125,9 @@ class Subscriptions:
 
 
 def _start_at(wanted: rating_pb2.Subscription, subscriber: Customer) -> datetime:
-    field = "subscription.start_at"
-    start_at = _instant(wanted.start_at if wanted.HasField("start_at") else None, field)
-    return require_month_start(start_at, time_zone(subscriber.time_zone), field)
+    path = "subscription.start_at"
+    start_at = _instant(wanted.start_at if wanted.HasField("start_at") else None, path)
+    return require_month_start(start_at, time_zone(subscriber.time_zone), path)
 
 
 def _instant(timestamp: Timestamp | None, field: str) -> datetime:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Row, func, select
 from meterlog.events.v1.catalogue_pb2 import PlanVersionPublished
 from services.kernel.clock import from_epoch_us
 from services.rating.customer import Customer
+from services.rating.metered_once import Priced
 from services.rating.plan import PublishedPlan
 from services.rating.readmodel.tables import BillingTables
 from services.rating.stored_plan import from_event
@@ -66,6 +67,18 @@ def list_subscriptions(
     if customer:
         query = query.where(subscriptions.c.customer == customer)
     return map(subscription_of, connection.execute(query))
+
+
+def priced_subscriptions(connection: Connection, tables: BillingTables, customer: str) -> Iterator[Priced]:
+    """Every subscription of a customer, by key, with the plan version that it is billed by."""
+    subscriptions, plans = tables.subscriptions, tables.plans
+    query = (
+        select(subscriptions, plans.c.content)
+        .join(plans, (plans.c.key == subscriptions.c.plan) & (plans.c.version == subscriptions.c.plan_version))
+        .where(subscriptions.c.customer == customer)
+        .order_by(subscriptions.c.key)
+    )
+    return (Priced(subscription_of(row), _plan(row).plan) for row in connection.execute(query))
 
 
 def subscription_of(row: Row[Any]) -> Subscription:

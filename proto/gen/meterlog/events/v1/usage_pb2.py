@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emeterlog/events/v1/usage.proto\x12\x12meterlog.events.v1\"=\n\rUsageRecorded\x12\x19\n\x11usage_event_count\x18\x01 \x01(\x05\x12\x11\n\tarrow_ipc\x18\x02 \x01(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emeterlog/events/v1/usage.proto\x12\x12meterlog.events.v1\"Z\n\rUsageRecorded\x12\x19\n\x11usage_event_count\x18\x01 \x01(\x05\x12\x16\n\x0e\x61rrow_ipc_zstd\x18\x02 \x01(\x0c\x12\x16\n\x0e\x61rrow_ipc_size\x18\x03 \x01(\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,5 +32,5 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'meterlog.events.v1.usage_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USAGERECORDED']._serialized_start=54
-  _globals['_USAGERECORDED']._serialized_end=115
+  _globals['_USAGERECORDED']._serialized_end=144
 # @@protoc_insertion_point(module_scope)

@@ -23,23 +23,27 @@ class UsageRecorded(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USAGE_EVENT_COUNT_FIELD_NUMBER: _builtins.int
-    ARROW_IPC_FIELD_NUMBER: _builtins.int
+    ARROW_IPC_ZSTD_FIELD_NUMBER: _builtins.int
+    ARROW_IPC_SIZE_FIELD_NUMBER: _builtins.int
     usage_event_count: _builtins.int
     """Usage events in the batch, 1 to 65,536."""
-    arrow_ipc: _builtins.bytes
-    """One Arrow IPC stream of one record batch, zstd-compressed unless it is small. Columns: source, type, subject (dictionary of
-    text), id (text), time (timestamp[us, UTC]), value (decimal128(38,12)), then one nullable dictionary-coded
-    text column "p.<key>" for each property key, in key order.
+    arrow_ipc_zstd: _builtins.bytes
+    """One Arrow IPC stream of one record batch, compressed as a whole into one zstd frame. Columns: source, type, subject
+    (dictionary of text), id (text), time (timestamp[us, UTC]), value (decimal128(38,12)), then one nullable
+    dictionary-coded text column "p.<key>" for each property key, in key order.
     """
+    arrow_ipc_size: _builtins.int
+    """Bytes of the Arrow IPC stream before compression, at most 64 MiB."""
     def __init__(
         self,
         *,
         usage_event_count: _builtins.int = ...,
-        arrow_ipc: _builtins.bytes = ...,
+        arrow_ipc_zstd: _builtins.bytes = ...,
+        arrow_ipc_size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "usage_event_count", b"usage_event_count"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc_size", b"arrow_ipc_size", "arrow_ipc_zstd", b"arrow_ipc_zstd", "usage_event_count", b"usage_event_count"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,30 @@
+"""The API's method about totals: what an invoice is rated from."""
+
+from meterlog.aggregator.v1 import aggregator_pb2 as api
+from services.aggregator.api.range import parse_min_position, parse_span
+from services.aggregator.deadline import Deadline
+from services.aggregator.snapshot import snapshot
+from services.aggregator.tables import UsageTables
+from services.aggregator.totals import require_meters, totals
+from services.eventstore.store import EventStore
+from services.kernel.ids import require_identifier
+from services.projection.runner import ProjectionRunner
+
+
+class Totals:
+    """Counts several meters from one snapshot of the read model."""
+
+    def __init__(self, store: EventStore, windows: ProjectionRunner[UsageTables]) -> None:
+        self._store = store
+        self._windows = windows
+
+    def query(self, request: api.QueryTotalsRequest, left_s: float) -> api.QueryTotalsResponse:
+        """The totals of several meters for one customer over a range."""
+        deadline = Deadline.after(left_s)
+        subject, meters = require_identifier(request.subject, "subject"), require_meters(request.meters)
+        span, min_position = parse_span(request), parse_min_position(request)
+        self._windows.wait_for(min_position, left_s)
+        with snapshot(self._windows, self._store) as usage:
+            counted = totals(usage, meters, subject, span, deadline)
+            messages = [api.MeterTotal(meter=total.meter, value=total.value) for total in counted]
+            return api.QueryTotalsResponse(totals=messages, position=usage.position)

@@ -1,0 +1,111 @@
+"""States of whole hours: rows in SQL outside, Arrow tables inside."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import Connection, Select, Table, select
+
+from services.aggregator.aggregations.aggregation import STATE_TYPES, Aggregation
+from services.aggregator.decimal_column import NUMBER, decimal_texts
+from services.aggregator.tables import UsageTables
+
+KEYS = ("hour_us", "subject", "group_text")
+"""The key columns of a table of hour states of one meter."""
+
+VALUES_MAX = 1_000
+"""Values in one IN list."""
+
+FETCH_ROWS = 50_000
+
+_KEY_TYPES = (pa.int64(), pa.utf8(), pa.utf8())
+
+
+def state_table(tables: UsageTables, aggregation: Aggregation) -> Table:
+    """The table that holds the states of an aggregation."""
+    if "text" in aggregation.columns:
+        return tables.texts
+    return tables.moments if "at_us" in aggregation.columns else tables.amounts
+
+
+def read_rectangle(
+    connection: Connection,
+    tables: UsageTables,
+    meter: str,
+    aggregation: Aggregation,
+    hours: Sequence[int],
+    subjects: Sequence[str],
+) -> Iterator[pa.Table]:
+    """The states of these hours and subjects, by a look-up of every pair."""
+    table = state_table(tables, aggregation)
+    for some_hours in _parts(hours):
+        for some_subjects in _parts(subjects):
+            chosen = _select(table, meter, aggregation).where(
+                table.c.hour_us.in_(some_hours), table.c.subject.in_(some_subjects)
+            )
+            yield from _read(connection, chosen, aggregation)
+
+
+def read_range(
+    connection: Connection,
+    tables: UsageTables,
+    meter: str,
+    aggregation: Aggregation,
+    start_us: int,
+    end_us: int,
+    subjects: Sequence[str] = (),
+) -> Iterator[pa.Table]:
+    """The states of the hours from `start_us` until before `end_us`, of these subjects (none given: all), by a scan."""
+    table = state_table(tables, aggregation)
+    chosen = _select(table, meter, aggregation).where(table.c.hour_us >= start_us, table.c.hour_us < end_us)
+    if subjects:
+        chosen = chosen.where(table.c.subject.in_(subjects))
+    yield from _read(connection, chosen, aggregation)
+
+
+def hours_between(connection: Connection, tables: UsageTables, meter: str, start_us: int, end_us: int) -> list[int]:
+    """The hours from `start_us` until before `end_us` in which the meter has usage, in order."""
+    hours = tables.meter_hours
+    chosen = select(hours.c.hour_us).where(hours.c.meter == meter).order_by(hours.c.hour_us)
+    within = chosen.where(hours.c.hour_us >= start_us, hours.c.hour_us < end_us)
+    return list(connection.execute(within).scalars())
+
+
+def state_rows(states: pa.Table, meter: str, aggregation: Aggregation, table: Table) -> list[tuple[Any, ...]]:
+    """The rows of `table` that hold `states`, in key order, which is how a database likes them."""
+    states = states.sort_by([(name, "ascending") for name in KEYS])
+    columns: dict[str, Iterable[Any]] = {name: _python(states[name]) for name in (*KEYS, *aggregation.columns)}
+    columns["meter"] = repeat(meter)
+    return list(zip(*(columns.get(column.name, repeat(None)) for column in table.columns), strict=False))
+
+
+def _select(table: Table, meter: str, aggregation: Aggregation) -> Select[Any]:
+    return select(*(table.c[name] for name in (*KEYS, *aggregation.columns))).where(table.c.meter == meter)
+
+
+def _read(connection: Connection, chosen: Select[Any], aggregation: Aggregation) -> Iterator[pa.Table]:
+    result = connection.execution_options(yield_per=FETCH_ROWS).execute(chosen)
+    for rows in result.partitions():
+        yield _states(rows, aggregation)
+
+
+def _states(rows: Sequence[Sequence[Any]], aggregation: Aggregation) -> pa.Table:
+    columns = list(zip(*rows, strict=True))
+    types = [*_KEY_TYPES, *(STATE_TYPES[name] for name in aggregation.columns)]
+    arrays = [_arrow(column, kind) for column, kind in zip(columns, types, strict=True)]
+    return pa.Table.from_arrays(arrays, [*KEYS, *aggregation.columns])
+
+
+def _arrow(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    return pa.array(values, pa.utf8()).cast(NUMBER) if kind == NUMBER else pa.array(values, kind)
+
+
+def _python(column: pa.ChunkedArray) -> list[Any]:
+    values: list[Any] = (decimal_texts(column) if column.type == NUMBER else column).to_pylist()
+    return values
+
+
+def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), VALUES_MAX):
+        yield values[start : start + VALUES_MAX]

@@ -1,0 +1,32 @@
+"""One consistent look at the read model: tables, the log position that they stand at, and the log behind them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from services.aggregator.tables import UsageTables
+from services.eventstore.event import Position
+from services.eventstore.store import EventStore
+from services.projection.generations import live_generation
+from services.projection.runner import ProjectionRunner
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSnapshot:
+    """Tables that are folded up to `position`, not further; the log only ever grows behind it."""
+
+    connection: Connection
+    tables: UsageTables
+    store: EventStore
+    position: Position
+
+
+@contextmanager
+def snapshot(windows: ProjectionRunner[UsageTables], store: EventStore) -> Iterator[UsageSnapshot]:
+    """The live tables as they stand now."""
+    with windows.read() as (connection, tables):
+        generation = live_generation(connection, windows.name)
+        assert generation is not None, "read() refuses while there is no live generation"
+        yield UsageSnapshot(connection, tables, store, generation.position)

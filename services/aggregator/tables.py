@@ -1,0 +1,133 @@
+"""The tables of the projection "usage_windows"."""
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTables:
+    """Meters, their states hour by hour, and where usage of which time lies in the log.
+
+    A state is one row a meter, hour (its first microsecond), subject and group with usage. It lies in `amounts`
+    (columns that the aggregation does not use are NULL), for first and last in `moments`, and for unique counts in
+    `texts`, one row for each different text. `meter_hours` lists the hours of each meter that have states. `batches`
+    lists every stored batch of usage events with its earliest and latest event time. `subject_months` lists the
+    calendar months (UTC) in which a subject has usage of any kind, and whether that period is closed (1) or open (0).
+    """
+
+    meters: Table
+    amounts: Table
+    moments: Table
+    texts: Table
+    meter_hours: Table
+    batches: Table
+    subject_months: Table
+
+
+def usage_tables_in(metadata: MetaData, suffix: str) -> UsageTables:
+    """Declare the tables of one generation."""
+    return UsageTables(
+        meters=_meters(metadata, suffix),
+        amounts=_amounts(metadata, suffix),
+        moments=_moments(metadata, suffix),
+        texts=_texts(metadata, suffix),
+        meter_hours=_meter_hours(metadata, suffix),
+        batches=_batches(metadata, suffix),
+        subject_months=_subject_months(metadata, suffix),
+    )
+
+
+def _meters(metadata: MetaData, suffix: str) -> Table:
+    return Table(
+        "meters" + suffix,
+        metadata,
+        Column("slug", Text, primary_key=True),
+        Column("display_name", Text, nullable=False),
+        Column("event_type", Text, nullable=False),
+        Column("aggregation", Text, nullable=False),
+        Column("value_property", Text, nullable=False),
+        Column("group_by", Text, nullable=False),
+        Column("unit", Text, nullable=False),
+        Column("created_at_us", BigInteger, nullable=False),
+        Column("archived_at_us", BigInteger),
+    )
+
+
+def _amounts(metadata: MetaData, suffix: str) -> Table:
+    return Table(
+        "usage_hour_amounts" + suffix,
+        metadata,
+        *_state_key(),
+        Column("count", BigInteger),
+        Column("number", Text),
+        sqlite_with_rowid=False,
+    )
+
+
+def _moments(metadata: MetaData, suffix: str) -> Table:
+    return Table(
+        "usage_hour_moments" + suffix,
+        metadata,
+        *_state_key(),
+        Column("number", Text, nullable=False),
+        Column("at_us", BigInteger, nullable=False),
+        Column("position", BigInteger, nullable=False),
+        Column("row", BigInteger, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _texts(metadata: MetaData, suffix: str) -> Table:
+    return Table(
+        "usage_hour_texts" + suffix,
+        metadata,
+        *_state_key(),
+        Column("text", Text, primary_key=True),
+        sqlite_with_rowid=False,
+    )
+
+
+def _state_key() -> tuple[Column[str] | Column[int], ...]:
+    return (
+        Column("meter", Text, primary_key=True),
+        Column("hour_us", BigInteger, primary_key=True, autoincrement=False),
+        Column("subject", Text, primary_key=True),
+        Column("group_text", Text, primary_key=True),
+    )
+
+
+def _meter_hours(metadata: MetaData, suffix: str) -> Table:
+    return Table(
+        "usage_meter_hours" + suffix,
+        metadata,
+        Column("meter", Text, primary_key=True),
+        Column("hour_us", BigInteger, primary_key=True, autoincrement=False),
+        sqlite_with_rowid=False,
+    )
+
+
+def _batches(metadata: MetaData, suffix: str) -> Table:
+    return Table(
+        "usage_batches" + suffix,
+        metadata,
+        Column("position", BigInteger, primary_key=True, autoincrement=False),
+        Column("stream", Text, nullable=False),
+        Column("version", BigInteger, nullable=False),
+        Column("usage_event_count", Integer, nullable=False),
+        Column("first_at_us", BigInteger, nullable=False),
+        Column("last_at_us", BigInteger, nullable=False),
+        Index("usage_batches_by_time" + suffix, "last_at_us", "first_at_us"),
+    )
+
+
+def _subject_months(metadata: MetaData, suffix: str) -> Table:
+    return Table(
+        "subject_months" + suffix,
+        metadata,
+        Column("start_us", BigInteger, primary_key=True, autoincrement=False),
+        Column("subject", Text, primary_key=True),
+        Column("is_closed", Integer, nullable=False),
+        Index("subject_months_open" + suffix, "is_closed", "start_us", "subject"),
+        sqlite_with_rowid=False,
+    )

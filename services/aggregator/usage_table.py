@@ -1,0 +1,69 @@
+"""Usage events of many stored batches as one Arrow table, decoded only as far as somebody asks."""
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from meterlog.events.v1.usage_pb2 import UsageRecorded
+from services.eventstore.catalogue import decode
+from services.eventstore.event import RecordedEvent
+from services.eventstore.usage_batch import TEXT, decode_usage
+from services.eventstore.usage_batch import USAGE_EVENTS_MAX as BATCH_ROWS_MAX
+
+USAGE_EVENTS_MAX = 1_000_000
+DECODED_BYTES_MAX = 256 * 1024 * 1024
+"""Usage events, and their bytes, that are held in memory at once, give or take one batch."""
+
+HOUR_US = 3_600_000_000
+
+# Hours since 1970 are counted from far below the year 1, because Arrow's division rounds towards zero.
+_HOURS_BELOW = 20_000_000
+
+_ROWS = pa.array(range(BATCH_ROWS_MAX), pa.int64())
+
+
+def usage_tables(events: Sequence[RecordedEvent], columns: Sequence[str]) -> Iterator[pa.Table]:
+    """Tables of the usage events in `events`, in their order, none much above the bounds.
+
+    Columns: `at_us`, `hour_us` (its hour's first microsecond), `position` and `row` (int64), then `columns` as
+    usage_batch names them, null where a usage event has no such property. Dictionaries are shared by all rows.
+    """
+    batches: list[pa.Table] = []
+    rows = size = 0
+    for event in events:
+        message = decode(event)
+        assert isinstance(message, UsageRecorded)
+        batches.append(_batch_table(event, message, columns))
+        rows, size = rows + batches[-1].num_rows, size + batches[-1].nbytes
+        if rows >= USAGE_EVENTS_MAX or size >= DECODED_BYTES_MAX:
+            yield _joined(batches, columns)
+            batches, rows, size = [], 0, 0
+    if batches:
+        yield _joined(batches, columns)
+
+
+def floor_hours(instants_us: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """The first microsecond of the UTC hour of each instant, before 1970 too."""
+    counted = pc.divide(pc.add(instants_us, _HOURS_BELOW * HOUR_US), HOUR_US)
+    return pc.multiply(pc.subtract(counted, _HOURS_BELOW), HOUR_US)
+
+
+def _batch_table(event: RecordedEvent, message: UsageRecorded, columns: Sequence[str]) -> pa.Table:
+    batch = decode_usage(message)
+    present = [name for name in columns if name in batch.schema.names]
+    arrays = [
+        batch.column("time").view(pa.int64()),
+        pa.repeat(pa.scalar(event.position, pa.int64()), batch.num_rows),
+        _ROWS.slice(0, batch.num_rows),
+        *(batch.column(name) for name in present),
+    ]
+    return pa.Table.from_arrays(arrays, ["at_us", "position", "row", *present])
+
+
+def _joined(batches: Sequence[pa.Table], columns: Sequence[str]) -> pa.Table:
+    joined = pa.concat_tables(batches, promote_options="default").unify_dictionaries().combine_chunks()
+    for name in columns:
+        if name not in joined.schema.names:
+            joined = joined.append_column(name, pa.nulls(joined.num_rows, TEXT))
+    return joined.append_column("hour_us", floor_hours(joined["at_us"]))

@@ -1,0 +1,72 @@
+"""The states behind a query: whole hours as they are kept, cut hours counted from the usage events of the log."""
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from services.aggregator.aggregations.table import AGGREGATIONS
+from services.aggregator.batch_rows import batches_between
+from services.aggregator.counting import columns_counted, count_usage
+from services.aggregator.hour_states import hours_between, read_range, read_rectangle
+from services.aggregator.query import UsageQuery
+from services.aggregator.slices import Slices
+from services.aggregator.snapshot import UsageSnapshot
+from services.aggregator.usage_log import read_batches
+from services.aggregator.usage_table import HOUR_US, usage_tables
+
+LOOK_UPS_MAX = 100_000
+"""Pairs of hour and subject that are looked up one by one; more are found by a scan over the hours."""
+
+
+def window_states(source: UsageSnapshot, query: UsageQuery) -> Iterator[pa.Table]:
+    """States by `window` (number, from 0), subject and group_text, in parts that are to be merged."""
+    slices = Slices.of(query.windows)
+    for states in _whole_hours(source, query, slices):
+        windows = slices.windows_of(states["hour_us"])
+        yield states.drop_columns("hour_us").add_column(0, "window", windows)
+    for usage in _usage_of_cut_hours(source, query, slices):
+        numbered = usage.append_column("window", slices.windows_of(usage["at_us"]))
+        yield count_usage(numbered, query.meter, "window")
+
+
+def _whole_hours(source: UsageSnapshot, query: UsageQuery, slices: Slices) -> Iterator[pa.Table]:
+    cut = pa.array(slices.cut_hours, pa.int64())
+    for states in _hours(source, query, slices):
+        whole = states.filter(pc.invert(pc.is_in(states["hour_us"], cut))) if slices.cut_hours else states
+        if whole.num_rows:
+            yield whole
+
+
+def _hours(source: UsageSnapshot, query: UsageQuery, slices: Slices) -> Iterator[pa.Table]:
+    connection, tables, meter = source.connection, source.tables, query.meter.slug
+    aggregation = AGGREGATIONS[query.meter.aggregation]
+    hours = hours_between(connection, tables, meter, slices.start_us, slices.end_us)
+    if query.subjects and len(hours) * len(query.subjects) <= LOOK_UPS_MAX:
+        return read_rectangle(connection, tables, meter, aggregation, hours, query.subjects)
+    return read_range(connection, tables, meter, aggregation, slices.start_us, slices.end_us, query.subjects)
+
+
+def _usage_of_cut_hours(source: UsageSnapshot, query: UsageQuery, slices: Slices) -> Iterator[pa.Table]:
+    if not slices.cut_hours:
+        return
+    until_us = slices.cut_hours[-1] + HOUR_US
+    found = batches_between(source.connection, source.tables, slices.cut_hours[0], until_us)
+    places = [place for place in found if slices.has_cut_hour(place.first_at_us, place.last_at_us)]
+    for events in read_batches(source.store, places):
+        for usage in usage_tables(events, columns_counted([query.meter])):
+            chosen = usage.filter(_is_asked(usage, query, slices))
+            if chosen.num_rows:
+                yield chosen
+
+
+def _is_asked(usage: pa.Table, query: UsageQuery, slices: Slices) -> pa.ChunkedArray:
+    is_asked = pc.and_(
+        pc.is_in(usage["hour_us"], pa.array(slices.cut_hours, pa.int64())),
+        pc.and_(pc.greater_equal(usage["at_us"], slices.start_us), pc.less(usage["at_us"], slices.end_us)),
+    )
+    if query.subjects:
+        subjects = usage["subject"].combine_chunks()
+        chosen = pc.is_in(subjects.dictionary, pa.array(query.subjects, pa.utf8())).take(subjects.indices)
+        is_asked = pc.and_(is_asked, chosen)
+    return is_asked
