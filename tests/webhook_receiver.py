@@ -41,7 +41,7 @@ class Receiver:
         self._rules: dict[str, Answer] = {}
         self._loop = asyncio.new_event_loop()
         self._released = asyncio.Event()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(daemon=True, target=self._loop.run_forever)
         self._thread.start()
         self.port = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(START_TIMEOUT_S)
 

@@ -149,7 +149,7 @@ def test_many_callers_append_at_once_and_positions_have_no_gaps(store: EventStor
         for n in range(20):
             store.append(StreamName("usage", str(caller)), events(caller * 100 + n), n - 1)
 
-    callers = [threading.Thread(target=append_twenty, args=(caller,)) for caller in range(8)]
+    callers = [threading.Thread(daemon=True, target=append_twenty, args=(caller,)) for caller in range(8)]
     for caller in callers:
         caller.start()
     for caller in callers:

@@ -111,9 +111,9 @@ def test_a_waiting_subscription_gets_every_event_once_and_in_order(store: EventS
             if len(seen) >= 60:
                 return
 
-    follower = threading.Thread(target=follow)
+    follower = threading.Thread(daemon=True, target=follow)
     follower.start()
-    writers = [threading.Thread(target=append, args=(store, 20, category)) for category in ("a", "b", "c")]
+    writers = [threading.Thread(daemon=True, target=append, args=(store, 20, category)) for category in ("a", "b", "c")]
     for writer in writers:
         writer.start()
     for thread in (*writers, follower):

@@ -20,7 +20,7 @@ from services.notifier.keyring import Keyring
 from services.rpc.channel import open_channel
 from services.rpc.common_settings import common_settings
 from services.rpc.health import Health
-from services.rpc.server import open_server
+from services.rpc.server import call_interceptor, open_server
 from services.rpc.settings import Settings
 from tests.webhook_bench import WAIT_S, Bench, eventually
 from tests.webhook_receiver import Receiver
@@ -32,7 +32,7 @@ class Served:
     def __init__(self, bench: Bench) -> None:
         self._face = NotifierFace(bench.store, bench.clock, bench.runner, bench.keyring, allows_http=True)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(daemon=True, target=self._loop.run_forever)
         self._thread.start()
         self._server, port = self._run(self._open())
         self.channel = open_channel(f"127.0.0.1:{port}")
@@ -41,7 +41,7 @@ class Served:
     async def _open(self) -> tuple[grpc.aio.Server, int]:
         settings = Settings(common_settings("notifier"), {"METERLOG_LISTEN": "127.0.0.1:0"})
         faces = [(NOTIFIER_SERVICE, self._face.register)]
-        server = await open_server(settings, faces, Health((NOTIFIER_SERVICE,)))
+        server = await open_server(settings, faces, Health((NOTIFIER_SERVICE,)), call_interceptor(settings))
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         return server, port

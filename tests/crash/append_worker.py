@@ -28,7 +28,8 @@ def main(log: str, name: str, appends: str, wal_bytes_max: str) -> None:
     clock = SimulatedClock(datetime(2024, 1, 31, tzinfo=UTC))
     store = SqliteEventStore(Path(log), clock, limits=SqliteLimits(wal_bytes_max=int(wal_bytes_max)))
     threads = [
-        threading.Thread(target=append_all, args=(store, f"{name}/{number}", int(appends))) for number in range(THREADS)
+        threading.Thread(daemon=True, target=append_all, args=(store, f"{name}/{number}", int(appends)))
+        for number in range(THREADS)
     ]
     for thread in threads:
         thread.start()

@@ -135,7 +135,7 @@ def test_two_processes_write_one_log_while_it_is_checkpointed_and_read(tmp_path:
         wait_for_first_acknowledgement(log, "left", left)
         store, stop = ReadOnlySqliteEventStore(log), threading.Event()
         seen: list[int] = []
-        follower = threading.Thread(target=follow, args=(store, seen, stop))
+        follower = threading.Thread(daemon=True, target=follow, args=(store, seen, stop))
         follower.start()
         assert [process.wait(WAIT_S) for process in (left, right)] == [0, 0]
     events = read_log(log)

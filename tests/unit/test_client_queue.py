@@ -104,7 +104,7 @@ def test_a_full_queue_makes_the_producer_wait_for_room():
     sending = Sending(linger_s=0.001, queue_events_max=1, block_timeout_s=WAIT_S)
     with IngestInMemory([Fault(gate=gate)]) as ingest, client(ingest, sending) as meterlog:
         record(meterlog, 1)
-        producer = threading.Thread(target=record, args=(meterlog, 2))
+        producer = threading.Thread(daemon=True, target=record, args=(meterlog, 2))
         producer.start()
         producer.join(0.05)
         assert producer.is_alive()
@@ -143,7 +143,7 @@ def test_many_threads_lose_and_double_nothing_while_the_service_fails():
             for number in range(200):
                 record(meterlog, id=f"{thread}-{number}")
 
-        threads = [threading.Thread(target=produce, args=(thread,)) for thread in range(5)]
+        threads = [threading.Thread(daemon=True, target=produce, args=(thread,)) for thread in range(5)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -204,7 +204,7 @@ def test_an_interrupted_import_goes_on_where_it_stopped(desk, one_at_a_time):
 def test_what_was_acknowledged_before_its_turn_is_sent_again(desk):
     gate = threading.Event()
     with IngestInMemory([Fault(grpc.StatusCode.PERMISSION_DENIED, gate=gate)]) as ingest:
-        threading.Thread(target=open_when_recorded, args=(gate, ingest, 3_000)).start()
+        threading.Thread(daemon=True, target=open_when_recorded, args=(gate, ingest, 3_000)).start()
         with pytest.raises(ImportInterrupted):
             desk.imports(ingest, trace(*map(row, range(4_000))))
         assert len(ingest.recorded) == 3_000

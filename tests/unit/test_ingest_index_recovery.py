@@ -133,7 +133,7 @@ def test_usage_waits_politely_while_the_index_is_lent_to_another_thread(room: Ro
         return words((await sending).results)
 
     with room.replica() as replica:
-        holder = threading.Thread(target=hold, args=(replica,))
+        holder = threading.Thread(daemon=True, target=hold, args=(replica,))
         holder.start()
         assert is_lent.wait(20)
         assert room.runner.run(send_meanwhile(replica)) == ["recorded"]

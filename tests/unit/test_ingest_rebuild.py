@@ -127,7 +127,9 @@ def test_two_rebuilds_at_once_are_refused(replica: Replica) -> None:
         is_running.set()
         assert may_end.wait(20)
 
-    first = threading.Thread(target=lambda: replica.follower.rebuild(mode=RebuildMode.COMPARE_ONLY, progress=wait))
+    first = threading.Thread(
+        daemon=True, target=lambda: replica.follower.rebuild(mode=RebuildMode.COMPARE_ONLY, progress=wait)
+    )
     first.start()
     try:
         assert is_running.wait(20)

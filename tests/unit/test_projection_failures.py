@@ -86,7 +86,7 @@ def test_who_waits_is_told_when_the_service_stops(bench: Bench) -> None:
         except Unavailable as refusal:
             refusals.append(refusal.message)
 
-    waiting = threading.Thread(target=wait)
+    waiting = threading.Thread(daemon=True, target=wait)
     waiting.start()
     bench.runner.stop(WAIT_S)
     waiting.join(WAIT_S)
@@ -130,7 +130,9 @@ def test_readers_see_one_snapshot_while_the_fold_goes_on(bench: Bench) -> None:
     with bench.runner.read() as (connection, tables):
         before = connection.execute(select(tables.slugs)).all()
         folded = threading.Event()
-        threading.Thread(target=lambda: (bench.runner.wait_for(bench.meter("b"), WAIT_S), folded.set())).start()
+        threading.Thread(
+            daemon=True, target=lambda: (bench.runner.wait_for(bench.meter("b"), WAIT_S), folded.set())
+        ).start()
         assert folded.wait(WAIT_S)
         assert connection.execute(select(tables.slugs)).all() == before
     assert bench.rows() == {"a": 1, "b": 1}

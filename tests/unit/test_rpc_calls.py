@@ -74,7 +74,7 @@ class Running:
         environment = {"METERLOG_LISTEN": "127.0.0.1:0", "METERLOG_API_KEYS": keys}
         self._settings = Settings(common_settings("ingest"), environment)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        self._thread = threading.Thread(daemon=True, target=self._loop.run_forever)
         self._thread.start()
         self.health = Health((CLOCK_SERVICE,))
         self._server, port = self.run(self._open())
