@@ -24,7 +24,7 @@ def import_with_bar(
     The bar appears with the first rows, so that a file that is refused is answered in one line.
     """
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
         TextColumn("{task.fields[rows]} rows"),

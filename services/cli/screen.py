@@ -5,16 +5,20 @@ import sys
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
+from rich.text import Text
 
 from services.cli.failure import CommandFailed
 
 
 class Screen:
-    """The output of one command. `people` takes progress and remarks; `answer` takes the result, once."""
+    """The output of one command. `people` takes progress and remarks; `answer` takes the result, once.
+
+    Texts are shown as they are: keys, file names and messages come from outside, and brackets in them are no markup.
+    """
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self.people = Console(stderr=as_json, highlight=False)
+        self.people = Console(stderr=as_json, highlight=False, markup=False)
 
     def answer(self, document: object, *renderables: RenderableType) -> None:
         """The result: `document` under `--json`, else what a person reads."""
@@ -22,7 +26,7 @@ class Screen:
             write_document(document)
             return
         for renderable in renderables:
-            self.people.print(renderable, soft_wrap=isinstance(renderable, str))
+            self.people.print(renderable, soft_wrap=isinstance(renderable, str | Text))
 
 
 def write_document(document: object) -> None:

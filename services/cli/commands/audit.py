@@ -4,6 +4,7 @@ import os
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from services.cli.auditing import find_store_url, verification_document, verify_log
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
@@ -30,9 +31,10 @@ def verify_command(
     with screen.people.status(f"verifying {url}"):
         found = verify_log(url)
     if found.verified:
-        words = f"[green]verified[/]: {found.events} events, head {found.head}"
+        words = Text.assemble(("verified", "green"), f": {found.events} events, head {found.head}")
     else:
-        words = f"[bold red]NOT verified[/] from position {found.first_bad_position} on: {found.problem}"
+        verdict = f" from position {found.first_bad_position} on: {found.problem}"
+        words = Text.assemble(("NOT verified", "bold red"), verdict)
     screen.answer(verification_document(found), words)
     if not found.verified:
         raise typer.Exit(ExitCode.FAILED)

@@ -6,6 +6,7 @@ from types import FrameType
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from services.cli.addresses import DEFAULT_PORT_BASE, SERVICES
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
@@ -65,7 +66,8 @@ def _run(platform: Platform, screen: Screen) -> None:
 def _announce(platform: Platform, screen: Screen) -> None:
     document = {"pid": os.getpid(), "store_url": platform.settings.store_url, "addresses": platform.addresses}
     where = " · ".join(f"{service} {platform.addresses[service]}" for service in SERVICES)
-    screen.answer(document, f"[bold]meterlog is up[/]: {where} (folder {platform.settings.var}; Ctrl-C stops it)")
+    rest = f": {where} (folder {platform.settings.var}; Ctrl-C stops it)"
+    screen.answer(document, Text.assemble(("meterlog is up", "bold"), rest))
 
 
 def _interrupt_on_signals(platform: Platform) -> None:

@@ -146,7 +146,7 @@ def _rebuild(stage: Stage) -> list[Rebuilt]:
 
 @contextmanager
 def _chapter(stage: Stage, title: str) -> Iterator[None]:
-    stage.screen.people.print(f"[bold]▶ {title}[/]")
+    stage.screen.people.print(f"▶ {title}", style="bold")
     started_s = monotonic_s()
     yield
     stage.screen.people.print(f"  {monotonic_s() - started_s:.1f} s", style="dim")
