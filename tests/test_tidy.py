@@ -39,17 +39,13 @@ EXEMPT = {
 OUTERMOST_LOOPS = {
     "sdk/python/meterlog/client/async_background.py",
     "sdk/python/meterlog/client/background.py",
-    "services/aggregator/closer.py",
     "services/eventstore/group_commit.py",
-    "services/ingest/index_follower.py",
     "services/ingest/partition_writer.py",
     "services/notifier/courier.py",
-    "services/notifier/lasting_thread.py",
-    "services/projection/runner.py",
+    "services/projection/lasting_thread.py",
     "services/rating/worker.py",
     "services/rpc/interceptor.py",
     "services/rpc/projection_face.py",
-    "services/rpc/simulation.py",
 }
 
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "base", "misc"}

@@ -22,6 +22,7 @@ from services.eventstore.event import NO_STREAM, Position, WrongExpectedVersion
 from services.eventstore.store import APPEND_TIMEOUT_S, EventStore
 from services.kernel.calendar import Span, month_of
 from services.kernel.clock import Clock, from_epoch_us
+from services.projection.lasting_thread import LastingThread
 from services.projection.runner import ProjectionRunner
 
 LOOK_EVERY_S = 0.2
@@ -51,8 +52,7 @@ class PeriodCloser:
         self._looked_at = Position(-1)
         self._earliest_open: Span | None = None
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
-        self._problem = ""
+        self._thread = LastingThread(self.name, self._look)
 
     def start(self) -> None:
         """Begin to look."""
@@ -61,8 +61,7 @@ class PeriodCloser:
     def stop(self, timeout_s: float) -> None:
         """Finish the round in hand and stop."""
         self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
 
     def is_ready(self) -> bool:
         """Always: queries need no closed period."""
@@ -70,7 +69,7 @@ class PeriodCloser:
 
     def problem(self) -> str:
         """Why the last round failed; empty while all is well."""
-        return self._problem
+        return self._thread.problem
 
     def close_due(self) -> int:
         """Close every period that is due now; returns how many were, closed by this replica or by another."""
@@ -79,15 +78,11 @@ class PeriodCloser:
             closed += self._close_some(month)
         return closed
 
-    def _run(self) -> None:
-        while not self._stop.wait(LOOK_EVERY_S):
-            try:
-                if self._windows.is_ready():
-                    self.close_due()
-                self._problem = ""
-            except Exception as error:  # noqa: BLE001 (the outermost loop: the next round tries again)
-                self._problem = f"closing periods failed: {error}"
-                log.error("periods not closed", error=str(error))
+    def _look(self, stop: threading.Event) -> None:
+        while not stop.wait(LOOK_EVERY_S):
+            if self._windows.is_ready():
+                self.close_due()
+            self._thread.well()
 
     def _due_month(self) -> Span | None:
         """The earliest month that is open for any subject, when it is due."""

@@ -11,11 +11,11 @@ from services.ingest.index_folder import IndexFolder
 from services.ingest.index_rebuild import rebuild_index
 from services.ingest.live_index import LiveIndex
 from services.kernel.errors import RuleViolated, Unavailable
+from services.projection.lasting_thread import LastingThread
 from services.projection.projection import Comparison, ProjectionStatus, RebuildMode, RebuildProgress
 
 FOLLOW_PERIOD_S = 1.0
 """How often an idle replica folds what others wrote, so that its first batch after a quiet time need not."""
-RETRY_PAUSE_S = 1.0
 
 log = structlog.get_logger()
 
@@ -31,9 +31,8 @@ class IndexFollower:
         self._live = live
         self._partitions = partitions
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="follow usage", daemon=True)
+        self._thread = LastingThread("follow usage", self._follow_until)
         self._rebuilding = threading.Lock()
-        self._problem = ""
 
     def start(self) -> None:
         """Begin to follow; raises RuleViolated when another process uses the folder."""
@@ -44,8 +43,7 @@ class IndexFollower:
         """Stop following and close the index."""
         self._stop.set()
         self._live.wake()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
         try:
             self._live.close()
         except Unavailable as error:
@@ -54,16 +52,16 @@ class IndexFollower:
 
     def is_ready(self) -> bool:
         """Whether usage can be recorded: the index is level with the log."""
-        return self._live.is_caught_up() and not self._problem
+        return self._live.is_caught_up() and not self._thread.problem
 
     def problem(self) -> str:
         """Why the index is not level with the log; empty while all is well."""
-        return self._problem
+        return self._thread.problem
 
     def status(self) -> ProjectionStatus:
         """Where the index stands."""
         live, head = self._live, self._store.head().position
-        return ProjectionStatus(self.name, live.generation, live.position(), head, live.is_caught_up(), self._problem)
+        return ProjectionStatus(self.name, live.generation, live.position(), head, live.is_caught_up(), self.problem())
 
     def rebuild(self, *, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
         """Build the index anew beside the live one, compare, and swap as `mode` says.
@@ -77,14 +75,9 @@ class IndexFollower:
         finally:
             self._rebuilding.release()
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._follow()
-            except Exception as error:  # noqa: BLE001 (the outermost loop: whatever went wrong, try again)
-                self._problem = f"the dedupe index does not follow the log: {error}"
-                log.error("dedupe index stopped", error=str(error))
-                self._stop.wait(RETRY_PAUSE_S)
+    def _follow_until(self, stop: threading.Event) -> None:
+        while not (stop.is_set() or self._stop.is_set()):
+            self._follow()
 
     def _follow(self) -> None:
         if not self._live.is_there():
@@ -93,7 +86,7 @@ class IndexFollower:
             self._catch_up(partition)
         if not self._stop.is_set():
             self._live.set_caught_up()
-            self._problem = ""
+            self._thread.well()
             self._live.wait(FOLLOW_PERIOD_S)
 
     def _open(self) -> None:

@@ -16,11 +16,11 @@ from services.eventstore.event import NO_STREAM, Appended, Batch, Position, Reco
 from services.eventstore.group_commit import appended
 from services.eventstore.store import EventStore
 from services.notifier.fact import FACT_CATEGORIES
-from services.notifier.lasting_thread import LastingThread
 from services.notifier.message import Message, created, message_of, message_stream
 from services.notifier.readmodel.endpoints import Subscriber, subscribers
 from services.notifier.readmodel.messages import source_position_of_nth_newest
 from services.notifier.readmodel.tables import WebhookTables
+from services.projection.lasting_thread import LastingThread
 from services.projection.runner import ProjectionRunner
 
 BATCH_MAX = 100

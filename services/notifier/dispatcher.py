@@ -19,13 +19,13 @@ from services.kernel.errors import DomainError
 from services.notifier.courier import Clocks, Courier
 from services.notifier.endpoint import REASON_GONE, DisableEndpoint, endpoint, endpoint_stream
 from services.notifier.keyring import Keyring
-from services.notifier.lasting_thread import LastingThread
 from services.notifier.planner import Planner
 from services.notifier.readmodel.tables import WebhookTables
 from services.notifier.recorder import Recorder
 from services.notifier.shift import Shift
 from services.notifier.traffic import Traffic
 from services.notifier.transport import Transport
+from services.projection.lasting_thread import LastingThread
 from services.projection.runner import ProjectionRunner
 
 BLOCKING_THREADS = 4

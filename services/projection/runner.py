@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-import structlog
 from sqlalchemy import Connection
 
 from services.eventstore.event import BEGINNING, Batch, CaughtUp, Position
@@ -24,6 +23,7 @@ from services.projection.generations import (
     move_checkpoint,
     remove_generation,
 )
+from services.projection.lasting_thread import LastingThread
 from services.projection.projection import Comparison, Projection, ProjectionStatus, RebuildMode, RebuildProgress
 from services.projection.rebuild import Rebuild
 from services.projection.tableset import TableSet
@@ -31,11 +31,8 @@ from services.projection.tableset import TableSet
 T = TypeVar("T")
 
 BATCH_MAX = 1_000
-RETRY_PAUSE_S = 1.0
 WAITERS_MAX = 16
 """Calls that may wait for one projection, so that they never take all threads that answer calls."""
-
-log = structlog.get_logger()
 
 
 class ProjectionRunner(Generic[T]):
@@ -59,9 +56,8 @@ class ProjectionRunner(Generic[T]):
         self._folding = threading.Lock()
         self._rebuilding = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"fold {projection.name}", daemon=True)
+        self._thread = LastingThread(f"fold {projection.name}", self._follow)
         self._is_caught_up = False
-        self._problem = ""
 
     @property
     def name(self) -> str:
@@ -84,16 +80,15 @@ class ProjectionRunner(Generic[T]):
         self._stop.set()
         with self._moved:
             self._moved.notify_all()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
 
     def is_ready(self) -> bool:
         """Whether the end of the log has been reached since the start, and folding goes on."""
-        return self._is_caught_up and not self._problem
+        return self._is_caught_up and not self._thread.problem
 
     def problem(self) -> str:
         """Why folding stopped; empty while it runs."""
-        return self._problem
+        return self._thread.problem
 
     def position(self) -> Position:
         """Log position up to which the live tables are folded."""
@@ -130,7 +125,7 @@ class ProjectionRunner(Generic[T]):
         """Where the projection stands."""
         number = self._generation.number if self._generation else 0
         head = self._store.head().position
-        return ProjectionStatus(self.name, number, self._position, head, self._is_caught_up, self._problem)
+        return ProjectionStatus(self.name, number, self._position, head, self._is_caught_up, self.problem())
 
     def rebuild(self, *, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
         """Fold the log anew beside the live tables, compare at the same position, and swap as `mode` says."""
@@ -151,7 +146,7 @@ class ProjectionRunner(Generic[T]):
                 if left <= 0 or not self._moved.wait(left):
                     raise TimedOut(
                         f'projection "{self.name}" stands at position {self._position}, not yet at {position}; '
-                        f"{self._problem or 'it is catching up'}; repeat later"
+                        f"{self.problem() or 'it is catching up'}; repeat later"
                     )
 
     def _require_same_log(self, generation: Generation) -> None:
@@ -194,23 +189,14 @@ class ProjectionRunner(Generic[T]):
                     remove_generation(connection, old)
         self._generation = rebuilt
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._follow()
-            except Exception as error:  # noqa: BLE001 (the outermost loop: whatever went wrong, readers go on)
-                self._problem = f"folding stopped: {error}"
-                log.error("projection stopped", projection=self.name, position=self._position, error=str(error))
-                self._stop.wait(RETRY_PAUSE_S)
-
-    def _follow(self) -> None:
+    def _follow(self, stop: threading.Event) -> None:
         news = self._store.subscribe(
-            after=self._position, categories=self._projection.categories, batch_max=self._batch_max, stop=self._stop
+            after=self._position, categories=self._projection.categories, batch_max=self._batch_max, stop=stop
         )
         for item in news:
             with self._folding:
                 self._fold(item)
-            self._problem = ""
+            self._thread.well()
 
     def _fold(self, item: Batch | CaughtUp) -> None:
         generation = self._generation

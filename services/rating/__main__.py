@@ -1,9 +1,7 @@
 """Starts rating: `python -m services.rating`; `--help` lists its settings."""
 
 import sys
-from datetime import timedelta
 
-from services.kernel.errors import InvalidInput
 from services.projection.database import Database
 from services.projection.runner import ProjectionRunner
 from services.rating.aggregator_reader import AggregatorReader
@@ -18,19 +16,14 @@ from services.rating.readmodel.projection import BillingProjection
 from services.rating.server import RATING_SERVICE, RatingFace
 from services.rating.worker import BillingWorker
 from services.rpc.channel import open_channel
+from services.rpc.grace import GRACE, grace_period
 from services.rpc.service import Context, Face, Service, run
-from services.rpc.settings import Setting, Settings
-
-GRACE_S_MAX = 366 * 86_400
+from services.rpc.settings import Setting
 
 SETTINGS = (
     Setting("METERLOG_AGGREGATOR_ADDRESS", "127.0.0.1:7402", "The aggregator that usage is read from, <host>:<port>."),
     Setting("METERLOG_API_KEY", "", "Key for calling the aggregator, with the scope read; empty: none."),
-    Setting(
-        "METERLOG_GRACE_S",
-        "3600",
-        "Seconds behind a billing period during which late usage still counts; the same for the aggregator.",
-    ),
+    GRACE,
     Setting("METERLOG_INVOICE_SERIES", "INV", "First part of invoice numbers; each series counts from 1."),
 )
 
@@ -47,21 +40,12 @@ def build(context: Context) -> Service:
         books=books,
         usage=usage,
         series=require_series(settings.text("METERLOG_INVOICE_SERIES"), "METERLOG_INVOICE_SERIES"),
-        grace=_grace(settings),
+        grace=grace_period(settings),
     )
     desk = Desk(context.store, books, context.clock)
     face = RatingFace(Customers(desk), Plans(desk, usage), Subscriptions(desk), Invoices(desk, billing))
     worker = BillingWorker(billing, context.clock)
     return Service((Face(RATING_SERVICE, face.register),), (books, worker), (books,))
-
-
-def _grace(settings: Settings) -> timedelta:
-    seconds = settings.seconds("METERLOG_GRACE_S")
-    if seconds > GRACE_S_MAX:
-        raise InvalidInput(
-            f"METERLOG_GRACE_S is {seconds}; use at most {GRACE_S_MAX}, a year", field="METERLOG_GRACE_S"
-        )
-    return timedelta(seconds=seconds)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-import structlog
-
 from meterlog.events.v1.log_pb2 import ClockAdvanced
 from services.eventstore.catalogue import decode
 from services.eventstore.decider import Decider, handle
@@ -15,11 +13,9 @@ from services.eventstore.store import EventStore
 from services.kernel.clock import Clock, SimulatedClock, SystemClock
 from services.kernel.errors import InvalidInput, RuleViolated
 from services.kernel.timestamp import from_timestamp, to_timestamp
+from services.projection.lasting_thread import LastingThread
 
 CLOCK_STREAM = StreamName("clock", "simulated")
-RETRY_PAUSE_S = 0.5
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +62,8 @@ class ClockFollower:
     def __init__(self, store: EventStore, clock: SimulatedClock) -> None:
         self._store = store
         self._clock = clock
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="follow clock", daemon=True)
+        self._thread = LastingThread("follow clock", self._follow)
         self._position = BEGINNING
-        self._problem = ""
 
     def start(self) -> None:
         """Begin to follow."""
@@ -77,33 +71,22 @@ class ClockFollower:
 
     def stop(self, timeout_s: float) -> None:
         """Stop following."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.stop(timeout_s)
 
     def is_ready(self) -> bool:
         """Whether the log's instants so far are known."""
-        return self._position > BEGINNING and not self._problem
+        return self._position > BEGINNING and not self._thread.problem
 
     def problem(self) -> str:
         """Why following stopped; empty while it runs."""
-        return self._problem
+        return self._thread.problem
 
-    def _run(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self._follow()
-            except Exception as error:  # noqa: BLE001 (the outermost loop: follow again whatever went wrong)
-                self._problem = f"following the clock stopped: {error}"
-                log.error("clock stopped", error=str(error))
-                self._stop.wait(RETRY_PAUSE_S)
-
-    def _follow(self) -> None:
-        for item in self._store.subscribe(after=self._position, categories={CLOCK_STREAM.category}, stop=self._stop):
+    def _follow(self, stop: threading.Event) -> None:
+        for item in self._store.subscribe(after=self._position, categories={CLOCK_STREAM.category}, stop=stop):
             if isinstance(item, Batch):
                 self._move(item.events)
             self._position = item.position
-            self._problem = ""
+            self._thread.well()
 
     def _move(self, events: Sequence[RecordedEvent]) -> None:
         for recorded in events:

@@ -15,9 +15,10 @@ from services.eventstore.event import BEGINNING, NO_STREAM, Appended, Batch, Cau
 from services.eventstore.memory import MemoryEventStore
 from services.eventstore.store import EventStore
 from services.kernel.errors import Unavailable
-from services.notifier import announcer, lasting_thread, recorder, shift
+from services.notifier import announcer, recorder, shift
 from services.notifier.announcer import BATCH_MAX
 from services.notifier.message import id_of, message_stream
+from services.projection import lasting_thread
 from services.projection.projection import RebuildMode, RebuildProgress
 from tests.webhook_bench import NOON, POLL_S, Bench, eventually, never
 from tests.webhook_receiver import Receiver

@@ -8,8 +8,9 @@ from services.eventstore.event import RecordedEvent
 from services.notifier import delivery, endpoint, message
 from services.notifier.delivery import DeliveryState
 from services.notifier.endpoint import EndpointState
-from services.notifier.readmodel.rows import Row, WebhookRows
+from services.notifier.readmodel.rows import WebhookRows
 from services.notifier.readmodel.tables import WebhookTables, webhook_tables
+from services.projection.row import Row
 
 
 class WebhookProjection:

@@ -1,10 +1,6 @@
 """What the events of one batch change in the tables: rows to insert, and values to update, each in log order."""
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
-
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from meterlog.events.v1.webhook_pb2 import (
     WebhookDeliveryAttempted,
@@ -15,13 +11,9 @@ from meterlog.events.v1.webhook_pb2 import (
 )
 from services.eventstore.catalogue import decode
 from services.eventstore.event import Position, RecordedEvent
-from services.kernel.clock import epoch_us
-from services.kernel.errors import Corrupt
-from services.kernel.timestamp import from_timestamp
 from services.notifier.delivery import DeliveryState
 from services.notifier.endpoint import EndpointState
-
-Row: TypeAlias = dict[str, str | int | bytes | None]
+from services.projection.row import Row, timestamp_us, unexpected_event
 
 
 @dataclass(slots=True)
@@ -52,7 +44,7 @@ class WebhookRows:
                 self.attempts.append(_attempt(message))
                 self.attempted.append(_attempted(message))
             case _:
-                raise _unexpected(recorded, message)
+                raise unexpected_event(recorded, message)
 
 
 def _endpoint(created: WebhookEndpointCreated, position: Position) -> Row:
@@ -65,7 +57,7 @@ def _endpoint(created: WebhookEndpointCreated, position: Position) -> Row:
         "secret_salt": created.secret_salt,
         "secret_fingerprint": created.secret_fingerprint,
         "state": EndpointState.ENABLED.value,
-        "created_at_us": _us(created.created_at),
+        "created_at_us": timestamp_us(created.created_at),
         "created_position": position,
         "ended_position": None,
     }
@@ -80,7 +72,7 @@ def _message(created: WebhookMessageCreated, position: Position) -> Row:
         "id": created.id,
         "type": created.type,
         "body": created.body,
-        "occurred_at_us": _us(created.occurred_at),
+        "occurred_at_us": timestamp_us(created.occurred_at),
         "source_position": created.source_position,
         "position": position,
     }
@@ -95,7 +87,7 @@ def _deliveries(created: WebhookMessageCreated, position: Position) -> list[Row]
             "message_type": created.type,
             "state": DeliveryState.PENDING.value,
             "attempts": 0,
-            "next_attempt_at_us": _us(created.occurred_at),
+            "next_attempt_at_us": timestamp_us(created.occurred_at),
             "position": position,
         }
         for endpoint in created.endpoints
@@ -107,7 +99,7 @@ def _attempt(attempted: WebhookDeliveryAttempted) -> Row:
         "message": attempted.message_id,
         "endpoint": attempted.endpoint,
         "number": attempted.attempt,
-        "attempted_at_us": _us(attempted.attempted_at),
+        "attempted_at_us": timestamp_us(attempted.attempted_at),
         "status": attempted.status,
         "error": attempted.error,
         "duration_ms": attempted.duration_ms,
@@ -122,16 +114,5 @@ def _attempted(attempted: WebhookDeliveryAttempted) -> Row:
         "of_endpoint": attempted.endpoint,
         "state": attempted.delivery_state,
         "attempts": attempted.attempt,
-        "next_attempt_at_us": _us(attempted.next_attempt_at) if is_due_again else None,
+        "next_attempt_at_us": timestamp_us(attempted.next_attempt_at) if is_due_again else None,
     }
-
-
-def _us(timestamp: Timestamp) -> int:
-    return epoch_us(from_timestamp(timestamp))
-
-
-def _unexpected(recorded: RecordedEvent, message: Message) -> Corrupt:
-    return Corrupt(
-        f"position {recorded.position} of stream {recorded.stream} holds {type(message).__name__}, "
-        "which does not belong there; verify the audit chain"
-    )

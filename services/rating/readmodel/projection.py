@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from sqlalchemy import BigInteger, Connection, Executable, MetaData, Table, bindparam, insert, update
 
 from services.eventstore.event import RecordedEvent
+from services.projection.row import Row
 from services.rating import customer, invoice, numbering, plan_stream, subscription
-from services.rating.readmodel.rows import BillingRows, Row
+from services.rating.readmodel.rows import BillingRows
 from services.rating.readmodel.tables import BillingTables, billing_tables
 
 

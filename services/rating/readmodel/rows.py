@@ -1,10 +1,6 @@
 """What the events of one batch change in the tables: rows to insert, and values to update, each in log order."""
 
 from dataclasses import dataclass, field
-from typing import TypeAlias
-
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from meterlog.events.v1.catalogue_pb2 import (
     CustomerCreated,
@@ -16,11 +12,7 @@ from meterlog.events.v1.catalogue_pb2 import (
 from meterlog.events.v1.invoice_pb2 import InvoiceDrafted, InvoiceFinalized, InvoiceNumberAssigned
 from services.eventstore.catalogue import decode
 from services.eventstore.event import RecordedEvent
-from services.kernel.clock import epoch_us
-from services.kernel.errors import Corrupt
-from services.kernel.timestamp import from_timestamp
-
-Row: TypeAlias = dict[str, str | int | bytes | None]
+from services.projection.row import Row, timestamp_us, unexpected_event
 
 
 @dataclass(slots=True)
@@ -51,17 +43,19 @@ class BillingRows:
             case SubscriptionStarted():
                 self.subscriptions.append(_subscription(message))
             case SubscriptionCancelled():
-                self.cancelled.append({"of_key": message.key, "end_at_us": _us(message.end_at)})
+                self.cancelled.append({"of_key": message.key, "end_at_us": timestamp_us(message.end_at)})
             case InvoiceDrafted():
                 self.invoices.append(_invoice(message))
-                self.billed_until.append({"of_key": message.subscription, "until_us": _us(message.period_end_at)})
+                self.billed_until.append(
+                    {"of_key": message.subscription, "until_us": timestamp_us(message.period_end_at)}
+                )
             case InvoiceFinalized():
                 self.finalized.append(_final(message))
                 self.lines.extend(_lines(message))
             case InvoiceNumberAssigned():
                 self.numbers.append(_number(recorded, message))
             case _:
-                raise _unexpected(recorded, message)
+                raise unexpected_event(recorded, message)
 
 
 def _customer(created: CustomerCreated) -> Row:
@@ -70,7 +64,7 @@ def _customer(created: CustomerCreated) -> Row:
         "display_name": created.display_name,
         "currency": created.currency,
         "time_zone": created.time_zone,
-        "created_at_us": _us(created.created_at),
+        "created_at_us": timestamp_us(created.created_at),
     }
 
 
@@ -80,10 +74,10 @@ def _subscription(started: SubscriptionStarted) -> Row:
         "customer": started.customer,
         "plan": started.plan,
         "plan_version": started.plan_version,
-        "start_at_us": _us(started.start_at),
+        "start_at_us": timestamp_us(started.start_at),
         "end_at_us": None,
-        "created_at_us": _us(started.created_at),
-        "next_period_at_us": _us(started.start_at),
+        "created_at_us": timestamp_us(started.created_at),
+        "next_period_at_us": timestamp_us(started.start_at),
     }
 
 
@@ -95,8 +89,8 @@ def _invoice(drafted: InvoiceDrafted) -> Row:
         "plan": drafted.plan,
         "plan_version": drafted.plan_version,
         "currency": drafted.currency,
-        "period_start_us": _us(drafted.period_start_at),
-        "period_end_us": _us(drafted.period_end_at),
+        "period_start_us": timestamp_us(drafted.period_start_at),
+        "period_end_us": timestamp_us(drafted.period_end_at),
         "number": "",
         "total": "",
         "usage_position": 0,
@@ -110,7 +104,7 @@ def _final(finalized: InvoiceFinalized) -> Row:
         "number": finalized.number,
         "total": finalized.total,
         "usage_position": finalized.usage_position,
-        "finalized_at_us": _us(finalized.finalized_at),
+        "finalized_at_us": timestamp_us(finalized.finalized_at),
     }
 
 
@@ -128,14 +122,3 @@ def _number(recorded: RecordedEvent, assigned: InvoiceNumberAssigned) -> Row:
         "invoice": assigned.invoice_id,
         "number": assigned.number,
     }
-
-
-def _us(timestamp: Timestamp) -> int:
-    return epoch_us(from_timestamp(timestamp))
-
-
-def _unexpected(recorded: RecordedEvent, message: Message) -> Corrupt:
-    return Corrupt(
-        f"position {recorded.position} of stream {recorded.stream} holds {type(message).__name__}, "
-        "which does not belong there; verify the audit chain"
-    )
