@@ -39,9 +39,10 @@ def parse_length(text: str, field: str) -> timedelta:
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
-def instant_text(instant: datetime) -> str:
-    """ISO 8601 in UTC with "Z", digits below a second only where there are any."""
-    return instant.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+def instant_text(instant: datetime, zone: ZoneInfo | None = None) -> str:
+    """ISO 8601 in the zone (default UTC), "Z" where it is UTC, digits below a second only where there are any."""
+    text = instant.astimezone(zone or UTC).isoformat()
+    return text.removesuffix("+00:00") + "Z" if text.endswith("+00:00") else text
 
 
 def timestamp_text(timestamp: Timestamp) -> str:

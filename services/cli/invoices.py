@@ -1,7 +1,8 @@
 """Invoices as they are listed, and one invoice as a person reads it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import grpc
@@ -48,6 +49,9 @@ def read_invoice(services: Services, name: str) -> rating.Invoice:
     )
 
 
+UUID_CHARACTERS: Final = 36
+
+
 def zone_of(services: Services, customer: str) -> ZoneInfo:
     """The time zone whose calendar the customer's billing periods follow."""
     request = rating.GetCustomerRequest(key=customer)
@@ -59,15 +63,21 @@ def invoice_document(invoice: rating.Invoice) -> dict[str, object]:
     return MessageToDict(invoice, preserving_proto_field_name=True)
 
 
-def invoices_table(invoices: Iterable[rating.Invoice]) -> Table:
-    """One line an invoice."""
+def zones_of(services: Services, invoices: Iterable[rating.Invoice]) -> dict[str, ZoneInfo]:
+    """`zone_of` each customer that has one of the invoices."""
+    return {customer: zone_of(services, customer) for customer in {invoice.customer for invoice in invoices}}
+
+
+def invoices_table(invoices: Iterable[rating.Invoice], zones: Mapping[str, ZoneInfo]) -> Table:
+    """One line an invoice; periods are days of the customer's time zone."""
     table = Table()
-    for name in ("id", "number", "customer", "period", "state"):
-        table.add_column(name)
+    table.add_column("id", overflow="fold", min_width=UUID_CHARACTERS)
+    for name in ("number", "customer", "period", "state"):
+        table.add_column(name, overflow="fold")
     table.add_column("total", justify="right")
     for invoice in invoices:
         total = f"{invoice.total} {invoice.currency}" if invoice.total else "–"
-        period = _period_text(_period(invoice), ZoneInfo("UTC"))
+        period = _period_text(_period(invoice), zones[invoice.customer])
         table.add_row(invoice.id, invoice.number or "–", invoice.customer, period, _state(invoice), total)
     return table
 

@@ -110,7 +110,7 @@ def usage_table(rows: Sequence[UsageRow], meters: Sequence[str], question: Usage
     for meter in meters:
         table.add_column(meter, justify="right")
     for (start, group), quantities in sorted(_cells(rows, question.group_by).items()):
-        windows = [start.astimezone(ZoneInfo(question.zone)).isoformat()] if has_windows else []
+        windows = [instant_text(start, ZoneInfo(question.zone))] if has_windows else []
         table.add_row(*windows, *group, *(quantities.get(meter) or "–" for meter in meters))
     return Group(_title(question.span), table)
 

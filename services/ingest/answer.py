@@ -20,10 +20,7 @@ from services.kernel.timestamp import to_timestamp
 
 NOTHING_RECORDED = Recording((), (), ())
 CONFLICT_REASON = "OTHER_CONTENT_RECORDED"
-CONFLICT_MESSAGE = (
-    "this source and id is recorded with other content, which stays as it is; "
-    "give new usage a new id, and send a correction for wrong usage"
-)
+CONFLICT_MESSAGE = "this source and id is recorded with other content, which stays as it is; give new usage a new id"
 
 _OUTCOMES: dict[Outcome, "UsageOutcome.ValueType"] = {
     Outcome.RECORDED: USAGE_OUTCOME_RECORDED,

@@ -17,7 +17,7 @@ SETTINGS = (
         MASTER_KEY_SETTING,
         "",
         "Base64 of 32 random bytes or more, from which the secrets of all endpoints are derived; keep it. Default: "
-        f"{MASTER_KEY_FILE} in the notifier's folder below METERLOG_VAR, created at first start.",
+        f"{MASTER_KEY_FILE} in the folder keys below METERLOG_VAR, created at first start.",
     ),
     Setting(ALLOW_HTTP_SETTING, "false", "true: http:// addresses are allowed, for receivers on a safe network."),
     Setting(

@@ -52,3 +52,10 @@ def test_a_length_of_time_has_one_unit(text: str, length: timedelta) -> None:
 def test_what_is_no_length_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="--by is"):
         parse_length(text, "--by")
+
+
+def test_an_instant_is_shown_in_utc_with_z_and_elsewhere_with_its_offset() -> None:
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert instant_text(noon) == "2026-01-31T12:00:00Z"
+    assert instant_text(noon, ZoneInfo("UTC")) == "2026-01-31T12:00:00Z"
+    assert instant_text(noon, ZoneInfo("Asia/Kathmandu")) == "2026-01-31T17:45:00+05:45"

@@ -10,7 +10,15 @@ import typer
 from meterlog.rating.v1 import rating_pb2 as rating
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
 from services.cli.connection import connected
-from services.cli.invoices import invoice_document, invoice_page, invoices_table, list_invoices, read_invoice, zone_of
+from services.cli.invoices import (
+    invoice_document,
+    invoice_page,
+    invoices_table,
+    list_invoices,
+    read_invoice,
+    zone_of,
+    zones_of,
+)
 from services.cli.screen import Screen
 
 invoices_app = typer.Typer(help="List invoices, or show one as a person reads it.")
@@ -63,4 +71,5 @@ def show_command(
 def _list(var: Path, customer: str, state: State, as_json: bool) -> None:
     with connected(var, os.environ) as services:
         found = list_invoices(services, customer, _STATES[state])
-    Screen(as_json).answer([invoice_document(invoice) for invoice in found], invoices_table(found))
+        zones = zones_of(services, found)
+    Screen(as_json).answer([invoice_document(invoice) for invoice in found], invoices_table(found, zones))

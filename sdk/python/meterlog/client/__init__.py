@@ -1,16 +1,18 @@
 """Meterlog's client: send usage in the background, read usage and invoices.
 
+    from datetime import UTC, datetime
     from meterlog.client import Meterlog
 
     with Meterlog("127.0.0.1:7401") as meterlog:
         answer = meterlog.record(
             id="request-4711", source="gateway", type="llm.completion", subject="tenant-0",
-            properties={"input_tokens": 374, "output_tokens": 44},
+            time=datetime(2026, 1, 31, 12, 30, tzinfo=UTC), properties={"input_tokens": 374, "output_tokens": 44},
         )
         print(answer.result().outcome)
 
 A usage event is known by its source and id, for ever: recording it again with both the same never counts twice, so
-whoever chooses them may repeat after any crash. Left to the client, they are new ones and cover its own retries only.
+whoever chooses them (and the time, which is now when left out) may repeat after any crash. Left to the client, they are
+new ones and cover its own retries only.
 """
 
 from meterlog.client.async_client import AsyncMeterlog

@@ -62,7 +62,7 @@ class Invoice:
     period_start_at: datetime
     period_end_at: datetime
     lines: tuple[LineItem, ...]
-    total: Decimal
+    total: Decimal | None
 
 
 def usage_request(
@@ -118,7 +118,7 @@ def invoice_of(invoice: rating_pb2.Invoice) -> Invoice:
         period_start_at=_instant(invoice.period_start_at),
         period_end_at=_instant(invoice.period_end_at),
         lines=tuple(map(_line_of, invoice.lines)),
-        total=Decimal(invoice.total or "0"),
+        total=Decimal(invoice.total) if invoice.total else None,
     )
 
 

@@ -117,7 +117,7 @@ class _Servicer(IngestServiceServicer):
             outcome=ingest_pb2.USAGE_OUTCOME_CONFLICT,
             position=self.positions[key],
             reason="CONTENT_DIFFERS",
-            message="recorded before with other content; send a correction instead",
+            message="recorded before with other content; give new usage a new id",
         )
 
 
