@@ -72,7 +72,7 @@ def test_the_same_id_with_other_content_is_a_conflict(
 
     assert words(response.results) == ["conflict", "conflict", "recorded"]
     assert response.results[0].reason == "OTHER_CONTENT_RECORDED"
-    assert "correction" in response.results[0].message
+    assert "new id" in response.results[0].message
     assert room.recorded() == [("gateway", "e-1", "1"), ("gateway", "e-2", "1")]
 
 
