@@ -31,8 +31,8 @@ from services.projection.tableset import TableSet
 T = TypeVar("T")
 
 BATCH_MAX = 1_000
-WAITERS_MAX = 16
-"""Calls that may wait for one projection, so that they never take all threads that answer calls."""
+READERS_WAITING_MAX = 16
+"""Readers that may wait for one projection; half of the threads that answer calls."""
 
 
 class ProjectionRunner(Generic[T]):
@@ -52,7 +52,7 @@ class ProjectionRunner(Generic[T]):
         self._generation: Generation | None = None
         self._table_sets: dict[int, TableSet[T]] = {}
         self._moved = threading.Condition()
-        self._waiters = threading.BoundedSemaphore(WAITERS_MAX)
+        self._readers_waiting = threading.BoundedSemaphore(READERS_WAITING_MAX)
         self._folding = threading.Lock()
         self._rebuilding = threading.Lock()
         self._stop = threading.Event()
@@ -95,22 +95,38 @@ class ProjectionRunner(Generic[T]):
         return self._position
 
     def wait_for(self, position: Position, timeout_s: float) -> None:
-        """Return when the live tables are folded up to `position`.
+        """Return when the live tables are folded up to `position`, which was appended: who wrote reads what it wrote.
 
-        Raises InvalidInput for a position that the log has not reached, TimedOut, Overloaded when WAITERS_MAX wait
-        already, and Unavailable when the service stops meanwhile.
+        Raises TimedOut, and Unavailable when the service stops meanwhile.
+        """
+        deadline = monotonic_s() + timeout_s
+        with self._moved:
+            while self._position < position:
+                if self._stop.is_set():
+                    raise Unavailable("the service is stopping; repeat later")
+                left = deadline - monotonic_s()
+                if left <= 0 or not self._moved.wait(left):
+                    raise TimedOut(
+                        f'projection "{self.name}" stands at position {self._position}, not yet at {position}; '
+                        f"{self.problem() or 'it is catching up'}; repeat later"
+                    )
+
+    def wait_for_reader(self, position: Position, timeout_s: float) -> None:
+        """`wait_for` a position that a caller names, bounded so that readers never take all threads that answer calls.
+
+        Raises InvalidInput for a position that the log has not reached, and Overloaded when READERS_WAITING_MAX wait.
         """
         if self._position >= position:
             return
         head = self._store.head().position
         if position > head:
             raise InvalidInput(f"position {position} is behind the log's end, {head}; give one that was answered")
-        if not self._waiters.acquire(blocking=False):
-            raise Overloaded(f'{WAITERS_MAX} calls wait for projection "{self.name}" already; repeat later')
+        if not self._readers_waiting.acquire(blocking=False):
+            raise Overloaded(f'{READERS_WAITING_MAX} readers wait for projection "{self.name}" already; repeat later')
         try:
-            self._wait(position, timeout_s)
+            self.wait_for(position, timeout_s)
         finally:
-            self._waiters.release()
+            self._readers_waiting.release()
 
     @contextmanager
     def read(self) -> Iterator[tuple[Connection, T]]:
@@ -135,19 +151,6 @@ class ProjectionRunner(Generic[T]):
             return self._rebuild(mode, progress)
         finally:
             self._rebuilding.release()
-
-    def _wait(self, position: Position, timeout_s: float) -> None:
-        deadline = monotonic_s() + timeout_s
-        with self._moved:
-            while self._position < position:
-                if self._stop.is_set():
-                    raise Unavailable("the service is stopping; repeat later")
-                left = deadline - monotonic_s()
-                if left <= 0 or not self._moved.wait(left):
-                    raise TimedOut(
-                        f'projection "{self.name}" stands at position {self._position}, not yet at {position}; '
-                        f"{self.problem() or 'it is catching up'}; repeat later"
-                    )
 
     def _require_same_log(self, generation: Generation) -> None:
         if self._store.leaf_at(generation.position) != generation.leaf:

@@ -10,8 +10,9 @@ from sqlalchemy import select
 from services.eventstore.event import Position
 from services.eventstore.memory import MemoryEventStore
 from services.kernel.clock import SimulatedClock
-from services.kernel.errors import InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
+from services.kernel.errors import DomainError, InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
 from services.projection.database import Database
+from services.projection.runner import READERS_WAITING_MAX
 from tests.projection_room import NOON, WAIT_S, Bench, SlugProjection
 
 
@@ -71,7 +72,7 @@ def test_a_log_restored_under_events_of_others_is_refused(bench: Bench) -> None:
 def test_a_position_that_the_log_has_not_reached_is_refused_at_once(bench: Bench) -> None:
     bench.runner.start()
     with pytest.raises(InvalidInput, match="log's end"):
-        bench.runner.wait_for(Position(2**63 - 1), WAIT_S)
+        bench.runner.wait_for_reader(Position(2**63 - 1), WAIT_S)
 
 
 def test_who_waits_is_told_when_the_service_stops(bench: Bench) -> None:
@@ -93,13 +94,35 @@ def test_who_waits_is_told_when_the_service_stops(bench: Bench) -> None:
     assert refusals == ["the service is stopping; repeat later"]
 
 
-def test_waiting_calls_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.projection.runner.WAITERS_MAX", 0)
+def test_however_many_write_at_once_each_reads_what_it_wrote(bench: Bench) -> None:
+    bench.projection.poison = "m0"
+    bench.runner.start()
+    failures: list[Exception] = []
+
+    def wait(position: Position) -> None:
+        try:
+            bench.runner.wait_for(position, WAIT_S)
+        except DomainError as error:
+            failures.append(error)
+
+    positions = [bench.meter(f"m{number}") for number in range(2 * READERS_WAITING_MAX)]
+    waiting = [threading.Thread(daemon=True, target=wait, args=(position,)) for position in positions]
+    for thread in waiting:
+        thread.start()
+    bench.projection.poison = ""
+    for thread in waiting:
+        thread.join(WAIT_S)
+    assert failures == []
+    assert len(bench.rows()) == len(positions)
+
+
+def test_waiting_readers_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.projection.runner.READERS_WAITING_MAX", 0)
     bench.restart(SlugProjection())
     bench.projection.poison = "a"
     bench.runner.start()
     with pytest.raises(Overloaded):
-        bench.runner.wait_for(bench.meter("a"), WAIT_S)
+        bench.runner.wait_for_reader(bench.meter("a"), WAIT_S)
 
 
 def test_an_event_that_cannot_be_folded_stops_the_projection_and_is_reported(bench: Bench) -> None:

@@ -23,7 +23,7 @@ class Totals:
         deadline = Deadline.after(left_s)
         subject, meters = require_identifier(request.subject, "subject"), require_meters(request.meters)
         span, min_position = parse_span(request), parse_min_position(request)
-        self._windows.wait_for(min_position, left_s)
+        self._windows.wait_for_reader(min_position, left_s)
         with snapshot(self._windows, self._store) as usage:
             counted = totals(usage, meters, subject, span, deadline)
             messages = [api.MeterTotal(meter=total.meter, value=total.value) for total in counted]

@@ -34,7 +34,7 @@ class Usage:
     def query(self, request: api.QueryUsageRequest, left_s: float) -> api.QueryUsageResponse:
         """The usage of one meter over a range."""
         deadline = Deadline.after(left_s)
-        self._windows.wait_for(parse_min_position(request), left_s)
+        self._windows.wait_for_reader(parse_min_position(request), left_s)
         with snapshot(self._windows, self._store) as usage:
             meter = read_meter(usage.connection, usage.tables, request.meter).definition
             query = _parse_query(meter, request)
