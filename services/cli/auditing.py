@@ -6,9 +6,9 @@ from pathlib import Path
 from services.cli.addresses import read_running
 from services.cli.failure import CommandFailed
 from services.cli.processes.environment import STORE_URL_VARIABLE, default_store_url
-from services.eventstore.auditable import AuditableStore
+from services.eventstore.audit.auditable import AuditableStore
+from services.eventstore.audit.verify import Verification, verify
 from services.eventstore.open import open_store
-from services.eventstore.verify import Verification, verify
 from services.kernel.clock import SystemClock
 
 

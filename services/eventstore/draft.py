@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.eventstore.audit import Commit, leaf_hashes, merkle_root, next_chain
+from services.eventstore.audit.chain import Commit, leaf_hashes, merkle_root, next_chain
 from services.eventstore.event import (
     ANY_VERSION,
     Appended,

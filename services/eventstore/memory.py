@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future
 from threading import Event as Signal
 
-from services.eventstore.audit import CHAIN_START, Commit
+from services.eventstore.audit.chain import CHAIN_START, Commit
 from services.eventstore.commit_bell import CommitBell
 from services.eventstore.draft import AppendRequest, CommitDraft, draft_commit, prepare
 from services.eventstore.event import (

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from services.eventstore.memory import MemoryEventStore
-from services.eventstore.sqlite import SqliteEventStore
-from services.eventstore.sqlite_read_only import ReadOnlySqliteEventStore
+from services.eventstore.sqlite.read_only import ReadOnlySqliteEventStore
+from services.eventstore.sqlite.store import SqliteEventStore
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock
 from services.kernel.errors import InvalidInput

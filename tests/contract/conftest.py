@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.eventstore.memory import MemoryEventStore
-from services.eventstore.sqlite import SqliteEventStore
+from services.eventstore.sqlite.store import SqliteEventStore
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock, SimulatedClock
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from services.eventstore.audit import recorded_leaf
+from services.eventstore.audit.chain import recorded_leaf
 from services.eventstore.event import (
     ANY_VERSION,
     APPEND_EVENTS_MAX,

@@ -16,8 +16,8 @@ from pathlib import Path
 from uuid import UUID
 
 from services.eventstore.event import NO_STREAM, NewEvent, StreamName, WrongExpectedVersion
-from services.eventstore.sqlite import SqliteEventStore
-from services.eventstore.sqlite_connection import SqliteLimits
+from services.eventstore.sqlite.connection import SqliteLimits
+from services.eventstore.sqlite.store import SqliteEventStore
 from services.kernel.clock import SimulatedClock
 
 THREADS = 4

@@ -13,12 +13,12 @@ from uuid import UUID
 
 import pytest
 
+from services.eventstore.audit.verify import verify
 from services.eventstore.event import NO_STREAM, NewEvent, StreamName
-from services.eventstore.sqlite import SqliteEventStore
-from services.eventstore.sqlite_connection import SqliteLimits
-from services.eventstore.sqlite_errors import domain_error
-from services.eventstore.verify import verify
-from services.eventstore.writer_lock import WriterLock
+from services.eventstore.sqlite.connection import SqliteLimits
+from services.eventstore.sqlite.errors import domain_error
+from services.eventstore.sqlite.store import SqliteEventStore
+from services.eventstore.sqlite.writer_lock import WriterLock
 from services.kernel.clock import SimulatedClock
 from services.kernel.errors import Corrupt, Unavailable
 
@@ -83,7 +83,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 from services.eventstore.event import NewEvent, StreamName
-from services.eventstore.sqlite import SqliteEventStore
+from services.eventstore.sqlite.store import SqliteEventStore
 from services.kernel.clock import SimulatedClock
 from services.kernel.errors import Unavailable
 

@@ -16,9 +16,9 @@ from uuid import UUID
 
 import pytest
 
+from services.eventstore.audit.verify import verify
 from services.eventstore.event import BEGINNING, Batch, Position, RecordedEvent, StreamName
-from services.eventstore.sqlite_read_only import ReadOnlySqliteEventStore
-from services.eventstore.verify import verify
+from services.eventstore.sqlite.read_only import ReadOnlySqliteEventStore
 
 WORKER = Path(__file__).with_name("append_worker.py")
 SMALL_WAL_BYTES = 50_000

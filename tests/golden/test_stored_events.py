@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.message import Message
 
 from meterlog.events.v1.usage_pb2 import UsageRecorded
-from services.eventstore.audit import leaf_hashes
+from services.eventstore.audit.chain import leaf_hashes
 from services.eventstore.catalogue import MESSAGES, decode
 from services.eventstore.event import NewEvent, Position, RecordedEvent, StreamName
 from services.eventstore.usage_batch import decode_usage

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from services.eventstore.auditable import AuditableStore
+from services.eventstore.audit.auditable import AuditableStore
+from services.eventstore.audit.verify import verify
 from services.eventstore.event import (
     ANY_VERSION,
     NO_STREAM,
@@ -26,10 +27,9 @@ from services.eventstore.event import (
     WrongExpectedVersion,
 )
 from services.eventstore.memory import MemoryEventStore
-from services.eventstore.sqlite import SqliteEventStore
-from services.eventstore.sqlite_connection import SqliteLimits
+from services.eventstore.sqlite.connection import SqliteLimits
+from services.eventstore.sqlite.store import SqliteEventStore
 from services.eventstore.store import EventStore
-from services.eventstore.verify import verify
 from services.kernel.clock import Clock, SimulatedClock
 
 STREAMS = st.builds(StreamName, st.sampled_from(["usage", "meter"]), st.sampled_from(["0", "a-b", "é"]))

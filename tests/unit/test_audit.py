@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from services.eventstore.audit import CHAIN_START, leaf_hashes, merkle_root, next_chain, recorded_leaf
+from services.eventstore.audit.chain import CHAIN_START, leaf_hashes, merkle_root, next_chain, recorded_leaf
 from services.eventstore.event import NewEvent, Position, RecordedEvent, StreamName
 from services.kernel.clock import epoch_us
 

@@ -20,7 +20,7 @@ from services.cli.demo.trace import CUSTOMERS, PlainCount, Trace
 from services.cli.failure import CommandFailed
 from services.cli.rebuilding import Rebuilt
 from services.cli.usage import SUBJECT, UsageRow
-from services.eventstore.verify import Verification
+from services.eventstore.audit.verify import Verification
 from services.kernel.clock import SystemClock
 from services.kernel.timestamp import to_timestamp
 

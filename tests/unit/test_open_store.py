@@ -12,7 +12,7 @@ from services.eventstore.event import BEGINNING, NO_STREAM
 from services.eventstore.log_settings import LOG_SETTINGS_STREAM, LogSettings, log_settings
 from services.eventstore.memory import MemoryEventStore
 from services.eventstore.open import open_store
-from services.eventstore.sqlite import SqliteEventStore
+from services.eventstore.sqlite.store import SqliteEventStore
 from services.kernel.clock import SimulatedClock
 from services.kernel.errors import Corrupt, InvalidInput, NotFound, RuleViolated
 

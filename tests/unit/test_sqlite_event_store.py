@@ -11,13 +11,13 @@ from uuid import UUID
 
 import pytest
 
-from services.eventstore import sqlite_read
+from services.eventstore.audit.verify import verify
 from services.eventstore.event import ANY_VERSION, BEGINNING, NO_STREAM, Batch, CaughtUp, NewEvent, StreamName
-from services.eventstore.sqlite import SqliteEventStore
-from services.eventstore.sqlite_connection import SqliteLimits
-from services.eventstore.sqlite_read_only import ReadOnlySqliteEventStore
-from services.eventstore.sqlite_readers import SqliteReaders
-from services.eventstore.verify import verify
+from services.eventstore.sqlite import read as sqlite_read
+from services.eventstore.sqlite.connection import SqliteLimits
+from services.eventstore.sqlite.read_only import ReadOnlySqliteEventStore
+from services.eventstore.sqlite.readers import SqliteReaders
+from services.eventstore.sqlite.store import SqliteEventStore
 from services.kernel.clock import SimulatedClock
 from services.kernel.errors import InvalidInput, NotFound, RuleViolated, Unavailable
 

@@ -9,12 +9,12 @@ from uuid import UUID
 import pytest
 
 from services.eventstore import verify as verification
+from services.eventstore.audit.verify import Verification, verify
 from services.eventstore.event import ANY_VERSION, NewEvent, StreamName
 from services.eventstore.memory import MemoryEventStore
-from services.eventstore.sqlite import SqliteEventStore
-from services.eventstore.sqlite_read_only import ReadOnlySqliteEventStore
+from services.eventstore.sqlite.read_only import ReadOnlySqliteEventStore
+from services.eventstore.sqlite.store import SqliteEventStore
 from services.eventstore.store import EventStore
-from services.eventstore.verify import Verification, verify
 from services.kernel.clock import SimulatedClock
 
 CLOCK = SimulatedClock(datetime(2024, 1, 31, tzinfo=UTC))

@@ -11,7 +11,7 @@ from meterlog.rating.v1 import rating_pb2 as rating
 from services.cli.demo.trace import CUSTOMERS, PlainCount, Trace
 from services.cli.rebuilding import Rebuilt
 from services.cli.usage import SUBJECT, UsageRow
-from services.eventstore.verify import Verification
+from services.eventstore.audit.verify import Verification
 from services.kernel.quantity import decimal_text, total
 
 

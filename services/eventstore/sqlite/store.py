@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from threading import Event as Signal
 
-from services.eventstore.audit import Commit
+from services.eventstore.audit.chain import Commit
 from services.eventstore.draft import AppendRequest
 from services.eventstore.event import (
     Appended,
@@ -24,9 +24,9 @@ from services.eventstore.event import (
     require_appendable,
 )
 from services.eventstore.group_commit import Answer, GroupCommit, GroupLimits, appended
-from services.eventstore.sqlite_connection import SqliteLimits
-from services.eventstore.sqlite_read_only import ReadOnlySqliteEventStore
-from services.eventstore.sqlite_writer import SqliteWriter
+from services.eventstore.sqlite.connection import SqliteLimits
+from services.eventstore.sqlite.read_only import ReadOnlySqliteEventStore
+from services.eventstore.sqlite.writer import SqliteWriter
 from services.eventstore.store import READ_LIMIT_MAX
 from services.kernel.clock import Clock
 from services.kernel.errors import Unavailable

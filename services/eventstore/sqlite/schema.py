@@ -4,7 +4,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from services.eventstore.sqlite_errors import translated
+from services.eventstore.sqlite.errors import translated
 from services.kernel.errors import InvalidInput, RuleViolated, Unavailable
 
 APPLICATION_ID = 0x4D4C_4F47

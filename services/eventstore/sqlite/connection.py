@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from services.eventstore.sqlite_errors import translated
+from services.eventstore.sqlite.errors import translated
 from services.kernel.errors import Unavailable
 
 SQLITE_VERSION_MIN = (3, 37, 0)

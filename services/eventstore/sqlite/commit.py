@@ -3,11 +3,11 @@
 import sqlite3
 from collections.abc import Iterator, Sequence
 
-from services.eventstore import sqlite_read
-from services.eventstore.audit import Commit
+from services.eventstore.audit.chain import Commit
 from services.eventstore.draft import CommitDraft, PlacedAppend, PreparedAppend, draft_commit
 from services.eventstore.event import NO_STREAM, Appended, RecordedEvent, StreamName, WrongExpectedVersion
-from services.eventstore.sqlite_read import StreamRow
+from services.eventstore.sqlite import read as sqlite_read
+from services.eventstore.sqlite.read import StreamRow
 from services.kernel.clock import epoch_us
 
 Cell = int | str | bytes

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
-from services.eventstore.audit import CHAIN_START, Commit
+from services.eventstore.audit.chain import CHAIN_START, Commit
 from services.eventstore.event import BEGINNING, VERSION_MAX, Head, Page, Position, RecordedEvent, StreamName
 from services.eventstore.reading import PAGE_BYTES_MAX
 from services.kernel.clock import from_epoch_us

@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
-from services.eventstore.audit import Commit
+from services.eventstore.audit.chain import Commit
 from services.eventstore.event import Head, Page, Position
 from services.eventstore.store import READ_LIMIT_MAX
 

@@ -5,8 +5,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from threading import Event as Signal
 
-from services.eventstore import sqlite_read
-from services.eventstore.audit import Commit
+from services.eventstore.audit.chain import Commit
 from services.eventstore.commit_bell import CommitBell
 from services.eventstore.event import (
     Appended,
@@ -20,9 +19,10 @@ from services.eventstore.event import (
     StreamName,
 )
 from services.eventstore.reading import require_categories, require_from_version, require_limit
-from services.eventstore.sqlite_connection import SqliteLimits
-from services.eventstore.sqlite_readers import SqliteReaders
-from services.eventstore.sqlite_schema import require_log
+from services.eventstore.sqlite import read as sqlite_read
+from services.eventstore.sqlite.connection import SqliteLimits
+from services.eventstore.sqlite.readers import SqliteReaders
+from services.eventstore.sqlite.schema import require_log
 from services.eventstore.store import READ_LIMIT_MAX
 from services.eventstore.subscription import follow
 from services.kernel.errors import NotFound, RuleViolated

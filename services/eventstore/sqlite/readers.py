@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.eventstore.sqlite_connection import SqliteLimits, connect_reader
-from services.eventstore.sqlite_errors import translated
+from services.eventstore.sqlite.connection import SqliteLimits, connect_reader
+from services.eventstore.sqlite.errors import translated
 from services.kernel.errors import Unavailable
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from services.eventstore.draft import AppendRequest, prepare
 from services.eventstore.event import Appended, WrongExpectedVersion
-from services.eventstore.sqlite_commit import write_commit
-from services.eventstore.sqlite_connection import SqliteLimits, connect_writer
-from services.eventstore.sqlite_errors import translated
-from services.eventstore.sqlite_schema import ensure_log, require_log
-from services.eventstore.writer_lock import WriterLock
+from services.eventstore.sqlite.commit import write_commit
+from services.eventstore.sqlite.connection import SqliteLimits, connect_writer
+from services.eventstore.sqlite.errors import translated
+from services.eventstore.sqlite.schema import ensure_log, require_log
+from services.eventstore.sqlite.writer_lock import WriterLock
 from services.kernel.clock import Clock
 from services.kernel.errors import DomainError
 

@@ -8,8 +8,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from services.eventstore.audit import CHAIN_START, Commit, merkle_root, next_chain, recorded_leaf
-from services.eventstore.auditable import AuditableStore
+from services.eventstore.audit.auditable import AuditableStore
+from services.eventstore.audit.chain import CHAIN_START, Commit, merkle_root, next_chain, recorded_leaf
 from services.eventstore.event import BEGINNING, Position, RecordedEvent, StreamName
 from services.kernel.errors import Corrupt
 
