@@ -63,7 +63,7 @@ check: lint proto-check test ## Do all that is asked of a change; the build mach
 
 lock: ## Pin the newest versions that pyproject.toml allows, here and for the image (needs uv)
 	@$(COMPILE) --all-extras --upgrade --output-file requirements.lock
-	@$(COMPILE) --extra server --constraint requirements.lock --output-file deploy/requirements.lock
+	@$(COMPILE) --extra server --extra postgres --extra kurrentdb --constraint requirements.lock --output-file deploy/requirements.lock
 
 clean: ## Remove caches and build leftovers; .venv and the log under var/ stay
 	@rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache proto/third_party

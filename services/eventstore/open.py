@@ -11,6 +11,7 @@ from services.kernel.clock import Clock
 from services.kernel.errors import InvalidInput
 
 Opener = Callable[[str, Clock], EventStore]
+"""From the whole URL to a store. Backends that come with an extra are imported when they are asked for."""
 
 
 def open_store(url: str, clock: Clock, *, read_only: bool = False) -> EventStore:
@@ -19,35 +20,34 @@ def open_store(url: str, clock: Clock, *, read_only: bool = False) -> EventStore
     Opened for reading only, the log must be there already and appends are refused. Raises InvalidInput for another
     URL, and what the backend raises when it cannot be opened.
     """
-    scheme, separator, rest = url.partition("://")
+    scheme, separator, _ = url.partition("://")
     openers = _READ_ONLY if read_only else _OPENERS
     if not separator or scheme not in openers:
         supported = ", ".join(f"{name}://" for name in openers)
-        raise InvalidInput(f'the event store\'s URL is "{url[:60]}"; use one of {supported}', field="url")
-    return openers[scheme](rest, clock)
+        raise InvalidInput(f'the event store\'s URL is "{scheme[:60]}"; use one of {supported}', field="url")
+    return openers[scheme](url, clock)
 
 
-def _memory(rest: str, clock: Clock) -> EventStore:
-    if rest:
-        raise InvalidInput(f'an event store in memory has no "{rest[:60]}"; write memory://', field="url")
+def _memory(url: str, clock: Clock) -> EventStore:
+    if url != "memory://":
+        raise InvalidInput(f'an event store in memory has no path, as in "{url[:60]}"; write memory://', field="url")
     return MemoryEventStore(clock)
 
 
-def _sqlite(rest: str, clock: Clock) -> EventStore:
-    return SqliteEventStore(_path(rest), clock)
+def _sqlite(url: str, clock: Clock) -> EventStore:
+    return SqliteEventStore(_path(url), clock)
 
 
-def _sqlite_read_only(rest: str, _clock: Clock) -> EventStore:
-    return ReadOnlySqliteEventStore(_path(rest))
+def _sqlite_read_only(url: str, _clock: Clock) -> EventStore:
+    return ReadOnlySqliteEventStore(_path(url))
 
 
-def _path(rest: str) -> Path:
+def _path(url: str) -> Path:
     """The path behind the third slash."""
-    host, slash, path = rest.partition("/")
+    host, slash, path = url.removeprefix("sqlite://").partition("/")
     if host or not slash or not path or path.endswith("/") or "?" in path or path.startswith(":"):
         raise InvalidInput(
-            f'the event store\'s URL is "sqlite://{rest[:60]}"; write sqlite:///relative/path or '
-            "sqlite:////absolute/path",
+            f'the event store\'s URL is "{url[:60]}"; write sqlite:///relative/path or sqlite:////absolute/path',
             field="url",
         )
     return Path(path)

