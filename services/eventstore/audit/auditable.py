@@ -4,7 +4,7 @@ from collections.abc import Collection
 from typing import Protocol, runtime_checkable
 
 from services.eventstore.audit.chain import Commit
-from services.eventstore.event import Head, Page, Position
+from services.eventstore.event import Head, Page, Position, RecordedEvent, StreamName
 from services.eventstore.store import READ_LIMIT_MAX
 
 
@@ -13,6 +13,11 @@ class AuditableStore(Protocol):
     """An event store with an audit chain of its own and contiguous positions 1, 2, 3 …"""
 
     def read_all(self, *, after: Position, categories: Collection[str] = (), limit: int = READ_LIMIT_MAX) -> Page:
+        """As in `EventStore`; raises Corrupt for stored bytes that are no event."""
+
+    def read_stream(
+        self, stream: StreamName, *, from_version: int = 0, limit: int = READ_LIMIT_MAX, backwards: bool = False
+    ) -> tuple[RecordedEvent, ...]:
         """As in `EventStore`; raises Corrupt for stored bytes that are no event."""
 
     def read_commits(self, *, after: Position, limit: int = READ_LIMIT_MAX) -> tuple[Commit, ...]:

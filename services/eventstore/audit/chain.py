@@ -16,6 +16,7 @@ from hashlib import sha256
 from struct import Struct
 from uuid import UUID
 
+from services.eventstore.audit.tree import level_above
 from services.eventstore.event import NewEvent, Position, RecordedEvent, StreamName
 from services.kernel.clock import epoch_us
 
@@ -64,9 +65,8 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
         return sha256().digest()
     level = list(leaves)
     while len(level) > 1:
-        carried = level[-1:] if len(level) % 2 else []
-        pairs = zip(level[::2], level[1::2], strict=False)
-        level = [sha256(b"\x01" + left + right).digest() for left, right in pairs] + carried
+        carried = [level.pop()] if len(level) % 2 else []
+        level = level_above(level) + carried
     return level[0]
 
 

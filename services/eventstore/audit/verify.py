@@ -1,27 +1,63 @@
-"""Verify a log: recompute every leaf, root and chain value from the stored bytes, and find the first that is wrong.
+"""Verify a log: recompute everything from the stored bytes, and find the first position that is wrong.
 
-A log that was cut off at its end together with its newest commits verifies: only a checkpoint kept outside the
-database tells. Compare `head` with it.
+A log with a chain of its own is checked against its roots and its chain. That finds what was changed in place, but not
+a log that was cut off at its end together with its newest commits, nor one that was written anew as a whole: both are
+found by comparing it with what was sealed outside the database.
 """
 
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
 
 from services.eventstore.audit.auditable import AuditableStore
-from services.eventstore.audit.chain import CHAIN_START, Commit, merkle_root, next_chain, recorded_leaf
-from services.eventstore.event import BEGINNING, Position, RecordedEvent, StreamName
-from services.kernel.errors import Corrupt
+from services.eventstore.audit.chain_check import ChainProof, check_commits, proof_before
+from services.eventstore.audit.comparison import Broken
+from services.eventstore.audit.note import VerifierKey
+from services.eventstore.audit.sealed_check import checked_folder
+from services.eventstore.audit.sealed_folder import SealedFolder
+from services.eventstore.audit.sealed_log import SealedLog, require_kept
+from services.eventstore.audit.walk import Walk
+from services.eventstore.event import BEGINNING, Position
+from services.eventstore.store import EventStore
+from services.kernel.errors import Corrupt, RuleViolated
 
-VERIFY_PAGE_MAX = 1_000
+Log = AuditableStore | EventStore
+
+
+FIRST: Final = Position(BEGINNING + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Positions of a log, both ends included; without a `last` one, up to the head."""
+
+    first: Position = FIRST
+    last: Position | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+        return self.first <= FIRST and self.last is None
+
+
+WHOLE = Span()
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """Where a log was sealed, and whose signatures count."""
+
+    folder: Path
+    keys: tuple[VerifierKey, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """How far the log is proved: `events` from the first on, with the chain's value `head` behind them, in hex.
+    """How far the log is proved: `events` of the span from its first on, with the chain's value `head` behind them, in
+    hex (empty when the log has no chain). `sealed` of them were compared with what was signed.
 
     Unless it is `verified`, everything before `first_bad_position` holds but for its commit, and `problem` says what
-    is wrong there.
+    is wrong there. Where the sealed folder is wrong, `first_bad_file` names the file in it instead.
     """
 
     verified: bool
@@ -29,120 +65,91 @@ class Verification:
     head: str
     first_bad_position: Position | None = None
     problem: str = ""
+    first_bad_file: str = ""
+    sealed: int = 0
 
 
-def verify(store: AuditableStore) -> Verification:
-    """Check all commits up to the head of this moment, while others go on writing."""
-    proof = _Proof()
+def verify(store: Log, span: Span = WHOLE, seal: Seal | None = None) -> Verification:
+    """Check the span up to the head of this moment, while others go on writing.
+
+    A chain is checked over all commits that the span touches; behind the first position it is taken as it stands.
+    Raises NotFound when nothing was sealed in the folder, RuleViolated for a log without chain and without seal.
+    """
+    if seal is None:
+        return _verify_log(store, span, None)
     try:
-        _check_log(store, proof)
-    except _Broken as broken:
-        return Verification(False, proof.events, proof.chain.hex(), broken.position, broken.problem)
+        if span.is_whole:
+            checked_folder(SealedFolder(seal.folder), seal.keys)
+        sealed = SealedLog.opened(store, seal.folder, seal.keys)
     except Corrupt as error:
-        return Verification(False, proof.events, proof.chain.hex(), proof.next_position, error.message)
-    return Verification(True, proof.events, proof.chain.hex())
+        return _seal_damaged(_verify_log(store, span, None) if isinstance(store, AuditableStore) else None, error)
+    return _verify_log(store, span, sealed)
 
 
-@dataclass(slots=True)
-class _Proof:
-    """What is proved so far: the number of events, the chain behind them, and each stream's next version."""
+def _verify_log(store: Log, span: Span, sealed: SealedLog | None) -> Verification:
+    progress = _Progress()
+    try:
+        if isinstance(store, AuditableStore):
+            _check_chained(store, span, sealed, progress)
+        else:
+            _check_chainless(store, span, sealed, progress)
+    except Broken as broken:
+        return progress.verification(False, broken.position, broken.problem)
+    except Corrupt as error:
+        if "file" in error.metadata:
+            return replace(progress.verification(False, None, error.message), first_bad_file=error.metadata["file"])
+        return progress.verification(False, progress.next_position, error.message)
+    return progress.verification(True)
 
-    events: int = 0
-    chain: bytes = CHAIN_START
-    next_versions: dict[StreamName, int] = field(default_factory=dict)
+
+class _Progress:
+    """How far a verification went, whatever ends it."""
+
+    def __init__(self) -> None:
+        self.proof: ChainProof | None = None
+        self.walk: Walk | None = None
 
     @property
-    def next_position(self) -> Position:
-        return Position(self.events + 1)
+    def next_position(self) -> Position | None:
+        reached = self.proof or self.walk
+        return Position(reached.position + 1) if reached else None
+
+    def verification(self, verified: bool, position: Position | None = None, problem: str = "") -> Verification:
+        events = self.proof.events if self.proof else self.walk.events if self.walk else 0
+        head = self.proof.chain.hex() if self.proof else ""
+        return Verification(verified, events, head, position, problem, sealed=self.walk.sealed if self.walk else 0)
 
 
-class _Broken(Exception):
-    def __init__(self, position: int, problem: str) -> None:
-        super().__init__(problem)
-        self.position = Position(position)
-        self.problem = problem
+def _check_chained(store: AuditableStore, span: Span, sealed: SealedLog | None, progress: _Progress) -> None:
+    proof = progress.proof = proof_before(store, span.first)
+    run = sealed.run_from(proof.position, span.last) if sealed else None
+    walk = progress.walk = Walk(store, proof.position, run)
+    check_commits(store, proof, walk, span.last)
+    if sealed and run:
+        sealed.require_root(run, walk.position)
 
 
-def _check_log(store: AuditableStore, proof: _Proof) -> None:
-    end = store.head().position
-    events = _events(store)
-    for commit in _commits(store, end):
-        _check_commit(commit, events, proof)
-    if proof.events < end:
-        raise _Broken(proof.next_position, "no commit covers this position")
-    _check_nothing_uncovered(store)
+def _check_chainless(store: EventStore, span: Span, sealed: SealedLog | None, progress: _Progress) -> None:
+    if sealed is None:
+        raise RuleViolated(
+            "this log has no chain of its own; seal it with `meterlog audit seal`, and verify it with --sealed",
+            reason="NO_AUDIT_CHAIN",
+        )
+    after = sealed.end_before(span.first)
+    run = sealed.run_from(after, span.last)
+    walk = progress.walk = Walk(store, after, run)
+    kept = sealed.kept_from(run.next_index)
+    while (event := walk.next_event()) is not None and (span.last is None or event.position <= span.last):
+        is_sealed = not run.is_whole
+        walk.check(event)
+        if is_sealed:
+            require_kept(event.position, kept)
+    sealed.require_root(run, walk.position)
 
 
-def _check_commit(commit: Commit, events: Iterator[RecordedEvent], proof: _Proof) -> None:
-    first = proof.next_position
-    if commit.first_position != first or commit.last_position < first:
-        covered = f"{commit.first_position} to {commit.last_position}"
-        raise _Broken(first, f"the next commit covers positions {covered}, instead of starting here")
-    positions = range(first, commit.last_position + 1)
-    root = merkle_root([_checked_leaf(position, next(events, None), proof) for position in positions])
-    if root != commit.root:
-        raise _Broken(first, f"the root of the commit of {first} to {commit.last_position} is not that of its leaves")
-    chain = next_chain(proof.chain, root, commit.last_position)
-    if chain != commit.chain:
-        raise _Broken(first, f"the chain at the commit of {first} to {commit.last_position} does not continue")
-    proof.events, proof.chain = int(commit.last_position), chain
-
-
-def _checked_leaf(position: int, event: RecordedEvent | None, proof: _Proof) -> bytes:
-    """The leaf of the event that must stand at `position`, when it stands there unchanged and in its stream's order."""
-    if event is None or event.position != position:
-        raise _Broken(position, "the event of this position is missing")
-    leaf = _recomputed_leaf(event)
-    if leaf != event.leaf:
-        raise _Broken(position, "the event does not give its leaf: its payload, its header or the leaf was changed")
-    next_version = proof.next_versions.get(event.stream, 0)
-    if event.version != next_version:
-        raise _Broken(position, f"stream {event.stream} goes on with version {event.version}, not {next_version}")
-    proof.next_versions[event.stream] = next_version + 1
-    return leaf
-
-
-def _recomputed_leaf(event: RecordedEvent) -> bytes:
-    try:
-        return recorded_leaf(event)
-    except struct.error as error:
-        raise _Broken(event.position, f"the event's header was changed: {error}") from error
-
-
-def _check_nothing_uncovered(store: AuditableStore) -> None:
-    """Events come with their commit, so one outside of all commits was slipped in. Read in this order: others write."""
-    stored = store.stored_positions()
-    if stored is None:
-        return
-    lowest, highest = stored
-    if lowest <= BEGINNING:
-        raise _Broken(lowest, "no event stands in front of the first")
-    covered = store.head().position
-    if highest > covered:
-        raise _Broken(covered + 1, f"no commit covers this position, though events stand up to {highest}")
-
-
-def _commits(store: AuditableStore, end: Position) -> Iterator[Commit]:
-    after = BEGINNING
-    while commits := store.read_commits(after=after, limit=VERIFY_PAGE_MAX):
-        yield from (commit for commit in commits if commit.last_position <= end)
-        after = commits[-1].last_position
-        if after >= end:
-            return
-
-
-def _events(store: AuditableStore) -> Iterator[RecordedEvent]:
-    after = BEGINNING
-    while events := _readable_events(store, after, VERIFY_PAGE_MAX):
-        yield from events
-        after = events[-1].position
-
-
-def _readable_events(store: AuditableStore, after: Position, limit: int) -> tuple[RecordedEvent, ...]:
-    """The next events; fewer when one of them cannot be read, until that one is the next."""
-    try:
-        return store.read_all(after=after, limit=limit).events
-    except Corrupt as error:
-        if limit == 1:
-            raise _Broken(after + 1, error.message) from error
-    return _readable_events(store, after, limit // 2)
+def _seal_damaged(log: Verification | None, error: Corrupt) -> Verification:
+    """What is wrong with the log itself comes first."""
+    if log is not None and not log.verified:
+        return log
+    found = log or Verification(False, 0, "")
+    return replace(found, verified=False, problem=error.message, first_bad_file=error.metadata.get("file", ""))
