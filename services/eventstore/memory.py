@@ -25,6 +25,7 @@ from services.eventstore.event import (
 )
 from services.eventstore.group_commit import appended
 from services.eventstore.reading import PAGE_BYTES_MAX, require_categories, require_from_version, require_limit
+from services.eventstore.restoration import WholeCommit, next_versions, require_standing, unwritten, whole_commits
 from services.eventstore.store import READ_LIMIT_MAX
 from services.eventstore.subscription import follow
 from services.kernel.clock import Clock
@@ -128,6 +129,21 @@ class MemoryEventStore:
             self._require_open()
             return self._head()
 
+    def restore(self, events: Sequence[RecordedEvent], commits: Sequence[Commit]) -> None:
+        """As in `RestorableStore`."""
+        wholes = whole_commits(events, commits)
+        with self._lock:
+            self._require_open()
+            new = unwritten(wholes, self._head())
+            for whole in wholes[: len(wholes) - len(new)]:
+                self._require_standing(whole)
+            next_versions(new, self._current_version)
+            for whole in new:
+                self._add(whole.events)
+                self._commits.append(whole.commit)
+            end = self._head().position
+        self._bell.ring(end)
+
     def close(self) -> None:
         """As in `EventStore`; everything is forgotten."""
         with self._lock:
@@ -151,12 +167,22 @@ class MemoryEventStore:
 
     def _write(self, draft: CommitDraft) -> None:
         for placed in draft.placed:
-            events = placed.recorded_events()
-            self._events += events
-            self._streams.setdefault(placed.request.stream, []).extend(events)
-            self._categories.setdefault(placed.request.stream.category, []).extend(events)
+            self._add(placed.recorded_events())
         if draft.commit:
             self._commits.append(draft.commit)
+
+    def _add(self, events: Sequence[RecordedEvent]) -> None:
+        self._events += events
+        for event in events:
+            self._streams.setdefault(event.stream, []).append(event)
+            self._categories.setdefault(event.stream.category, []).append(event)
+
+    def _require_standing(self, whole: WholeCommit) -> None:
+        commit = whole.commit
+        leaves = [event.leaf for event in self._events[commit.first_position - 1 : commit.last_position]]
+        index = bisect_right(self._commits, commit.last_position - 1, key=lambda each: each.last_position)
+        is_there = index < len(self._commits) and self._commits[index].last_position == commit.last_position
+        require_standing(whole, leaves, self._commits[index].chain if is_there else None)
 
     def _behind(self, after: Position, categories: Collection[str], limit: int) -> list[RecordedEvent]:
         """Up to limit + 1 events behind `after`, so that the last page is known to be the last."""

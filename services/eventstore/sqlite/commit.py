@@ -1,7 +1,7 @@
 """Write one commit into a log in SQLite, inside a transaction that the caller has begun and ends."""
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from services.eventstore.audit.chain import Commit
 from services.eventstore.draft import CommitDraft, PlacedAppend, PreparedAppend, draft_commit
@@ -31,9 +31,10 @@ def write_commit(
     streams: dict[StreamName, StreamRow | None] = {}
     draft = _drafted(connection, appends, streams)
     if draft.commit is not None:
-        _advance_streams(connection, draft, streams)
-        _insert_events(connection, [row for placed in draft.placed for row in _event_rows(placed, streams)])
-        _insert_commit(connection, draft.commit)
+        versions = {placed.request.stream: placed.appended.version for placed in draft.placed}
+        advance_streams(connection, versions, streams)
+        insert_events(connection, [row for placed in draft.placed for row in _event_rows(placed, streams)])
+        insert_commit(connection, draft.commit)
     return draft.answers
 
 
@@ -52,10 +53,10 @@ def _drafted(
     return draft_commit(appends, sqlite_read.head(connection), current_version, standing)
 
 
-def _advance_streams(
-    connection: sqlite3.Connection, draft: CommitDraft, streams: dict[StreamName, StreamRow | None]
+def advance_streams(
+    connection: sqlite3.Connection, versions: Mapping[StreamName, int], streams: dict[StreamName, StreamRow | None]
 ) -> None:
-    versions = {placed.request.stream: placed.appended.version for placed in draft.placed}
+    """Move streams to their new versions; those that have no row yet get one, in `streams` too."""
     for stream, version in versions.items():
         row = streams[stream]
         if row is None:
@@ -88,8 +89,8 @@ def _event_rows(placed: PlacedAppend, streams: dict[StreamName, StreamRow | None
         )
 
 
-def _insert_events(connection: sqlite3.Connection, rows: Sequence[tuple[Cell, ...]]) -> None:
-    """Insert in steps of powers of two, so that few statements serve every number of rows."""
+def insert_events(connection: sqlite3.Connection, rows: Sequence[tuple[Cell, ...]]) -> None:
+    """Insert rows of `events` in steps of powers of two, so that few statements serve every number of rows."""
     start = 0
     while start < len(rows):
         count = min(_ROWS_PER_INSERT_MAX, 1 << (len(rows) - start).bit_length() - 1)
@@ -98,7 +99,8 @@ def _insert_events(connection: sqlite3.Connection, rows: Sequence[tuple[Cell, ..
         start += count
 
 
-def _insert_commit(connection: sqlite3.Connection, commit: Commit) -> None:
+def insert_commit(connection: sqlite3.Connection, commit: Commit) -> None:
+    """Write a commit's root and chain."""
     connection.execute(_ADD_COMMIT, (commit.first_position, commit.last_position, commit.root, commit.chain))
 
 

@@ -50,6 +50,8 @@ _STREAM = """
 _STREAM_UPWARDS = f"{_EVENTS} WHERE e.stream_id = ? AND e.version >= ? ORDER BY e.version LIMIT ?"
 _STREAM_DOWNWARDS = f"{_EVENTS} WHERE e.stream_id = ? AND e.version <= ? ORDER BY e.version DESC LIMIT ?"
 _LEAF_AT = "SELECT leaf FROM events WHERE position = ?"
+_LEAVES = "SELECT leaf FROM events WHERE position BETWEEN ? AND ? ORDER BY position"
+_CHAIN_AT = "SELECT chain FROM commits WHERE last_position = ?"
 _HEAD = "SELECT last_position, chain FROM commits ORDER BY last_position DESC LIMIT 1"
 _STORED_POSITIONS = "SELECT (SELECT min(position) FROM events), (SELECT max(position) FROM events)"
 _COMMITS_BEHIND = """
@@ -73,6 +75,17 @@ def leaf_at(connection: sqlite3.Connection, position: Position) -> bytes:
     """The leaf of the event at a position; empty when there is none."""
     row = connection.execute(_LEAF_AT, (position,)).fetchone()
     return bytes(row[0]) if row else b""
+
+
+def leaves(connection: sqlite3.Connection, first: Position, last: Position) -> list[bytes]:
+    """The leaves of the events from `first` to `last`, as far as there are any."""
+    return [bytes(leaf) for (leaf,) in connection.execute(_LEAVES, (first, last))]
+
+
+def chain_at(connection: sqlite3.Connection, last_position: Position) -> bytes | None:
+    """The chain after the commit that ends at a position; None when no commit ends there."""
+    row = connection.execute(_CHAIN_AT, (last_position,)).fetchone()
+    return bytes(row[0]) if row else None
 
 
 def page(connection: sqlite3.Connection, after: Position, categories: Collection[str], limit: int) -> Page:

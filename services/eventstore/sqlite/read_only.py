@@ -25,7 +25,7 @@ from services.eventstore.sqlite.readers import SqliteReaders
 from services.eventstore.sqlite.schema import require_log
 from services.eventstore.store import READ_LIMIT_MAX
 from services.eventstore.subscription import follow
-from services.kernel.errors import NotFound, RuleViolated
+from services.kernel.errors import NotFound, RuleViolated, Unavailable
 
 
 class ReadOnlySqliteEventStore:
@@ -33,8 +33,7 @@ class ReadOnlySqliteEventStore:
 
     def __init__(self, path: Path, limits: SqliteLimits | None = None) -> None:
         """Raises NotFound when there is no file, InvalidInput or RuleViolated when it is no log that can be read."""
-        if not path.is_file():
-            raise NotFound(f"no log at {path}; check the path, or start a service to create it")
+        _require_file(path)
         self._readers = SqliteReaders(path, limits or SqliteLimits())
         self._bell = CommitBell(lambda: self.head().position)
         with self._readers.lent() as connection:
@@ -104,3 +103,15 @@ class ReadOnlySqliteEventStore:
     def close(self) -> None:
         """As in `EventStore`."""
         self._readers.close()
+
+
+def _require_file(path: Path) -> None:
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise Unavailable(
+            f"the log {path} cannot be opened ({error.strerror}); check the path and its permissions",
+            reason="LOG_NOT_OPENED",
+        ) from error
+    if not is_there:
+        raise NotFound(f"no log at {path}; check the path, or start a service to create it")

@@ -24,6 +24,7 @@ from services.eventstore.event import (
     require_appendable,
 )
 from services.eventstore.group_commit import Answer, GroupCommit, GroupLimits, appended
+from services.eventstore.restoration import whole_commits
 from services.eventstore.sqlite.connection import SqliteLimits
 from services.eventstore.sqlite.read_only import ReadOnlySqliteEventStore
 from services.eventstore.sqlite.writer import SqliteWriter
@@ -94,6 +95,12 @@ class SqliteEventStore:
     def head(self) -> Head:
         """As in `EventStore`."""
         return self._reads.head()
+
+    def restore(self, events: Sequence[RecordedEvent], commits: Sequence[Commit]) -> None:
+        """As in `RestorableStore`; all of it is one transaction."""
+        self._writer.restore(whole_commits(events, commits))
+        self._writer.checkpoint_when_large()
+        self._reads.wake_subscriptions(self.head().position)
 
     def close(self) -> None:
         """As in `EventStore`."""

@@ -8,13 +8,16 @@ from pathlib import Path
 
 from services.eventstore.draft import AppendRequest, prepare
 from services.eventstore.event import Appended, WrongExpectedVersion
+from services.eventstore.restoration import WholeCommit
 from services.eventstore.sqlite.commit import write_commit
 from services.eventstore.sqlite.connection import SqliteLimits, connect_writer
 from services.eventstore.sqlite.errors import translated
+from services.eventstore.sqlite.restore import write_restored
 from services.eventstore.sqlite.schema import ensure_log, require_log
 from services.eventstore.sqlite.writer_lock import WriterLock
 from services.kernel.clock import Clock
 from services.kernel.errors import DomainError
+from services.kernel.failpoint import fail_at
 
 _log = logging.getLogger(__name__)
 
@@ -42,9 +45,24 @@ class SqliteWriter:
         prepared = prepare(requests, self._clock.now())
         with self._lock.held(), self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
+            fail_at("append.before_write")
             answers = write_commit(connection, prepared)
+            fail_at("append.before_commit")
             connection.execute("COMMIT")
+            fail_at("append.after_commit")
         return answers
+
+    def restore(self, wholes: Sequence[WholeCommit]) -> None:
+        """Write commits of another log in one transaction; raises Conflict, Corrupt or Unavailable, then none of them.
+
+        What stands there already is compared and passed over.
+        """
+        with self._lock.held(), self._connected() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            write_restored(connection, wholes)
+            fail_at("append.before_commit")
+            connection.execute("COMMIT")
+            fail_at("append.after_commit")
 
     def checkpoint_when_large(self) -> None:
         """Move the write-ahead log into the database once it passes `wal_bytes_max`; a failure is only logged."""
