@@ -137,7 +137,9 @@ class WrongExpectedVersion(Conflict):
 def require_appendable(stream: StreamName, events: Sequence[NewEvent], expected_version: int) -> None:
     """Refuse what no backend can store, with the same error on each of them."""
     if not is_stream_name(stream):
-        raise InvalidInput(f'"{stream}" is no stream name; the category has no "-"', field="stream")
+        raise InvalidInput(
+            f'"{stream}" is no stream name; its category has no "-", and no "$" in front', field="stream"
+        )
     if not 1 <= len(events) <= APPEND_EVENTS_MAX:
         raise InvalidInput(f"an append takes 1 to {APPEND_EVENTS_MAX} events, not {len(events)}", field="events")
     if not ANY_VERSION <= expected_version < VERSION_MAX - APPEND_EVENTS_MAX:
@@ -151,10 +153,14 @@ def require_appendable(stream: StreamName, events: Sequence[NewEvent], expected_
 
 
 def is_stream_name(stream: StreamName) -> bool:
-    """Whether a stream can have this name: both parts there, no "-" in the category, plain text, not too long."""
+    """Whether a stream can have this name: both parts there, no "-" in the category, plain text, not too long.
+
+    A name with "$" in front is refused on every backend: on KurrentDB it is one of the server's own streams.
+    """
     name = str(stream)
     has_parts = bool(stream.category and stream.id) and "-" not in stream.category
-    return has_parts and len(name) <= STREAM_NAME_MAX and _PLAIN_TEXT.fullmatch(name) is not None
+    is_ours = not stream.category.startswith("$")
+    return has_parts and is_ours and len(name) <= STREAM_NAME_MAX and _PLAIN_TEXT.fullmatch(name) is not None
 
 
 def _require_type(event_type: str, schema_version: int) -> None:

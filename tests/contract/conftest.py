@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from services.eventstore.memory import MemoryEventStore
+from services.eventstore.postgres.store import PostgresEventStore
 from services.eventstore.sqlite.store import SqliteEventStore
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock, SimulatedClock
+from tests.numbered_positions import numbered_kurrentdb_store
+from tests.postgres_log import fresh_log
 
 
 def memory_store(directory: Path, clock: Clock) -> EventStore:
@@ -20,7 +23,22 @@ def sqlite_store(directory: Path, clock: Clock) -> EventStore:
     return SqliteEventStore(directory / "log.db", clock)
 
 
-BACKENDS: dict[str, Callable[[Path, Clock], EventStore]] = {"memory": memory_store, "sqlite": sqlite_store}
+def postgres_store(directory: Path, clock: Clock) -> EventStore:
+    return PostgresEventStore(fresh_log(), clock)
+
+
+def kurrentdb_store(directory: Path, clock: Clock) -> EventStore:
+    return numbered_kurrentdb_store(clock)
+
+
+CHAINED: dict[str, Callable[[Path, Clock], EventStore]] = {
+    "memory": memory_store,
+    "sqlite": sqlite_store,
+    "postgres": postgres_store,
+}
+"""Those that keep an audit chain."""
+
+BACKENDS = CHAINED | {"kurrentdb": kurrentdb_store}
 
 
 @pytest.fixture
@@ -31,5 +49,12 @@ def clock() -> SimulatedClock:
 @pytest.fixture(params=BACKENDS)
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: SimulatedClock) -> Iterator[EventStore]:
     opened = BACKENDS[request.param](tmp_path, clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(params=CHAINED)
+def chained_store(request: pytest.FixtureRequest, tmp_path: Path, clock: SimulatedClock) -> Iterator[EventStore]:
+    opened = CHAINED[request.param](tmp_path, clock)
     yield opened
     opened.close()

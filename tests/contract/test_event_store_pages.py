@@ -4,8 +4,11 @@ from uuid import UUID
 
 import pytest
 
-from services.eventstore import memory, sqlite_read
+from services.eventstore import memory
 from services.eventstore.event import ANY_VERSION, BEGINNING, NewEvent, Page, Position, StreamName
+from services.eventstore.kurrentdb import read as kurrentdb_read
+from services.eventstore.postgres import read as postgres_read
+from services.eventstore.sqlite import read as sqlite_read
 from services.eventstore.store import EventStore
 
 
@@ -84,8 +87,8 @@ def test_behind_the_end_there_is_nothing_yet(filled: EventStore) -> None:
 
 
 def test_a_page_ends_when_it_weighs_enough(filled: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_read, "PAGE_BYTES_MAX", 2)
-    monkeypatch.setattr(memory, "PAGE_BYTES_MAX", 2)
+    for module in (memory, sqlite_read, postgres_read, kurrentdb_read):
+        monkeypatch.setattr(module, "PAGE_BYTES_MAX", 2)
     page = filled.read_all(after=BEGINNING)
     assert (positions(page), page.position, page.is_last) == ([1, 2], 2, False)
     page = filled.read_all(after=Position(6), categories=["meter"])

@@ -1,0 +1,1 @@
+"""The event store on KurrentDB (or EventStoreDB): the log of a cluster."""
