@@ -37,7 +37,8 @@ class PeriodCloser:
     """A worker that appends `UsagePeriodClosed`, once for each subject and month, however many replicas try.
 
     It looks at the clock every LOOK_EVERY_S, and at the tables only when the clock or the fold may have made a month
-    due. A month is counted when the fold has passed all that was in the log after the grace period had passed.
+    due. A month is counted when the fold has passed all that was in the log after the grace period had passed, and not
+    while usage is parked: a closed period says what was used, for ever.
     """
 
     name = "close periods"
@@ -68,13 +69,13 @@ class PeriodCloser:
         return True
 
     def problem(self) -> str:
-        """Why the last round failed; empty while all is well."""
-        return self._thread.problem
+        """Why the last round failed, or why none is begun; empty while all is well."""
+        return self._thread.problem or ("" if self._windows.is_whole() else "no period closes while usage is parked")
 
     def close_due(self) -> int:
         """Close every period that is due now; returns how many were, closed by this replica or by another."""
         closed = 0
-        while not self._stop.is_set() and (month := self._due_month()):
+        while not self._stop.is_set() and self._windows.is_whole() and (month := self._due_month()):
             closed += self._close_some(month)
         return closed
 
@@ -103,6 +104,7 @@ class PeriodCloser:
         with snapshot(self._windows, self._store) as usage:
             subjects = open_subjects(usage.connection, usage.tables, month.start, SUBJECTS_PER_ROUND)
             counted = _usage_of(usage, subjects, month)
+            self._windows.require_whole()
         self._append(counted, self._clock.now())
         self._windows.wait_for(self._store.head().position, CATCH_UP_TIMEOUT_S)
         log.info("periods closed", start_at=month.start.isoformat(), subjects=len(subjects))

@@ -19,6 +19,8 @@ from services.aggregator.usage_table import usage_tables
 from services.eventstore.catalogue import decode
 from services.eventstore.event import BEGINNING, Position, RecordedEvent
 from services.eventstore.store import EventStore
+from services.projection.intake import take_in
+from services.projection.skipping import read_skipped
 
 BACKFILL_EVENTS = 1_000
 """Log events that a backfill reads at once."""
@@ -59,10 +61,12 @@ class UsageWindows:
                 store_usage(connection, tables, usage, meters)
 
     def _usage_before(self, until: Position) -> Iterator[Sequence[RecordedEvent]]:
+        """What the live fold left out is left out here, too."""
+        skipped = read_skipped(self._store, self.name)
         position, is_last = BEGINNING, False
         while position < until and not is_last:
             page = self._store.read_all(after=position, categories={"usage"}, limit=BACKFILL_EVENTS)
-            yield [event for event in page.events if event.position < until]
+            yield take_in((event for event in page.events if event.position < until), skipped).foldable
             position, is_last = page.position, page.is_last
 
 

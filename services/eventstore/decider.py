@@ -8,7 +8,7 @@ from typing import Generic, TypeVar, cast
 
 from google.protobuf.message import Message
 
-from services.eventstore.catalogue import decode, encode
+from services.eventstore.catalogue import decode_all, encode
 from services.eventstore.event import NO_STREAM, Appended, RecordedEvent, StreamName, WrongExpectedVersion
 from services.eventstore.store import READ_LIMIT_MAX, EventStore
 
@@ -55,7 +55,7 @@ def handle(
     attempt = 1
     while True:
         history = read_whole_stream(store, stream)
-        state = decider.fold(cast(E, decode(recorded)) for recorded in history)
+        state = _folded(decider, history)
         decided = decider.decide(command, state)
         if not decided:
             return Outcome(state, (), None)
@@ -73,7 +73,7 @@ def handle(
 
 def load(store: EventStore, decider: Decider[C, S, E], stream: StreamName) -> S:
     """The state of a stream as it stands."""
-    return decider.fold(cast(E, decode(recorded)) for recorded in read_whole_stream(store, stream))
+    return _folded(decider, read_whole_stream(store, stream))
 
 
 def read_whole_stream(store: EventStore, stream: StreamName) -> list[RecordedEvent]:
@@ -84,3 +84,7 @@ def read_whole_stream(store: EventStore, stream: StreamName) -> list[RecordedEve
         events.extend(page)
         if len(page) < READ_LIMIT_MAX:
             return events
+
+
+def _folded(decider: Decider[C, S, E], history: Iterable[RecordedEvent]) -> S:
+    return decider.fold(cast(E, message) for recorded in history for message in decode_all(recorded))

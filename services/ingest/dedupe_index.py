@@ -4,7 +4,6 @@ It is a projection of the usage streams. Keys, and the checkpoint of the stream 
 transaction, so the index always stands exactly at a version of each stream.
 """
 
-import hashlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from services.eventstore.event import BEGINNING, NO_STREAM, Position
 from services.ingest.growing_map import MAP_BYTES_MIN, GrowingMap, IndexBroken
+from services.kernel.failpoint import fail_at
+from services.projection.digest import TwoDigests
 
 if TYPE_CHECKING:
     import lmdb
@@ -113,18 +114,20 @@ class DedupeIndex:
         position = fold.checkpoint.position.to_bytes(_POSITION_BYTES, "big")
         entries = [(key, content + position) for key, content in zip(fold.keys, fold.contents, strict=True)]
         self._map.write(lambda transaction: self._put(transaction, partition, fold.checkpoint, entries))
+        fail_at("index.after_commit")
         self._checkpoints[partition] = fold.checkpoint
         self._position = max(self._position, fold.checkpoint.position)
         return True
 
     def digest(self) -> str:
-        """Hexadecimal SHA-256 over every key and entry, in key order."""
-        digest = hashlib.sha256()
+        """The digests over every key, in key order: `<with its content>-<with its position>`."""
+        digests = TwoDigests()
         with self._map.read() as transaction:
             items = iter(transaction.cursor(self._keys))
             while rows := list(islice(items, _DIGEST_ROWS)):
-                digest.update(b"".join([key + entry for key, entry in rows]))
-        return digest.hexdigest()
+                digests.add_content(b"".join([key + entry_content(entry) for key, entry in rows]))
+                digests.add_rest(b"".join([key + entry[-_POSITION_BYTES:] for key, entry in rows]))
+        return digests.text()
 
     def close(self) -> None:
         """Bring everything to the disk, and only then note that nothing can be lost."""
@@ -169,6 +172,7 @@ class DedupeIndex:
         transaction.cursor(self._keys).putmulti(entries, overwrite=False)
         mark = _CHECKPOINT.pack(checkpoint.version, checkpoint.position, checkpoint.event_id)
         transaction.put(str(partition).encode(), mark, db=self._marks)
+        fail_at("index.before_commit")
 
 
 def _checkpoint_of(row: tuple[bytes, bytes]) -> tuple[int, Checkpoint]:

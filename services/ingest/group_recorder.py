@@ -13,13 +13,12 @@ from services.ingest.compute import computed
 from services.ingest.dedupe_index import Checkpoint, Fold
 from services.ingest.durable_append import append_durably
 from services.ingest.group import Group, Piece
-from services.ingest.growing_map import IndexBroken
 from services.ingest.index_fold import READ_EVENTS_MAX, read_folds
 from services.ingest.live_index import LiveIndex
 from services.ingest.partition import usage_stream
 from services.ingest.recording import Recording, Written
 from services.kernel.clock import Clock
-from services.kernel.errors import Unavailable
+from services.kernel.errors import RuleViolated, Unavailable
 from services.kernel.ids import derived_uuid
 
 RACES_MAX = 50
@@ -89,8 +88,12 @@ class GroupRecorder:
 
     async def _require_another_try(self, lost: WrongExpectedVersion, races_lost: int) -> None:
         if lost.actual < lost.expected:
-            async with self._live.at_hand():
-                raise IndexBroken(f"the dedupe index is ahead of the log; it is built anew ({lost.message})")
+            self._live.withdraw()
+            raise RuleViolated(
+                f"the dedupe index is ahead of the log, which was cut short or replaced ({lost.message}); nothing is "
+                "recorded until an operator has restored the log or deleted the index",
+                reason="LOG_REWOUND",
+            )
         if races_lost >= RACES_MAX:
             raise Unavailable(
                 f'other replicas wrote stream "{self._stream}" first {races_lost} times; send the same again later'

@@ -1,7 +1,7 @@
 """Brings a dedupe index up to its usage streams: what each event of the log adds to it."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from meterlog.events.v1.usage_pb2 import UsageRecorded
 from services.eventstore.catalogue import decode
@@ -11,7 +11,7 @@ from services.eventstore.usage_batch import decode_usage
 from services.ingest.content import content_digests, key_digests
 from services.ingest.dedupe_index import Checkpoint, DedupeIndex, Fold
 from services.ingest.partition import usage_stream
-from services.kernel.errors import Corrupt, Unavailable
+from services.kernel.errors import Corrupt, RuleViolated, Unavailable
 
 READ_EVENTS_MAX = 16
 """Events in one read of a stream; each may hold 900 KiB."""
@@ -56,10 +56,18 @@ def fold_stream(
             progress(fold)
 
 
-def stands_in_log(store: EventStore, index: DedupeIndex, partitions: int) -> bool:
-    """Whether every checkpoint of the index is an event of this log, and not of one that was cut short or replaced."""
-    for partition, checkpoint in index.checkpoints().items():
-        standing = store.read_stream(usage_stream(partition), from_version=checkpoint.version, limit=1)
+def require_same_log(store: EventStore, checkpoints: Mapping[int, Checkpoint], partitions: int) -> None:
+    """Raises RuleViolated (LOG_REWOUND) when a checkpoint of the index is no event of this log.
+
+    Then the log was cut short, restored or replaced: usage that was acknowledged is gone, or stands elsewhere.
+    """
+    for partition, checkpoint in checkpoints.items():
+        stream = usage_stream(partition)
+        standing = store.read_stream(stream, from_version=checkpoint.version, limit=1)
         if partition >= partitions or not standing or standing[0].id.bytes != checkpoint.event_id:
-            return False
-    return True
+            raise RuleViolated(
+                f'the dedupe index knows version {checkpoint.version} of stream "{stream}" (position '
+                f"{checkpoint.position}) from another log: this one was cut short, restored or replaced. Restore the "
+                "right one, or stop ingest and delete its folder usage_dedupe to build the index anew from this one",
+                reason="LOG_REWOUND",
+            )

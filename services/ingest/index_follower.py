@@ -6,11 +6,11 @@ from collections.abc import Callable
 import structlog
 
 from services.eventstore.store import EventStore
-from services.ingest.index_fold import READ_EVENTS_MAX, read_folds, stands_in_log
+from services.ingest.index_fold import READ_EVENTS_MAX, read_folds, require_same_log
 from services.ingest.index_folder import IndexFolder
 from services.ingest.index_rebuild import rebuild_index
 from services.ingest.live_index import LiveIndex
-from services.kernel.errors import RuleViolated, Unavailable
+from services.kernel.errors import DomainError, RuleViolated, Unavailable
 from services.projection.lasting_thread import LastingThread
 from services.projection.projection import Comparison, ProjectionStatus, RebuildMode, RebuildProgress
 
@@ -21,7 +21,9 @@ log = structlog.get_logger()
 
 
 class IndexFollower:
-    """A worker, and the projection "usage_dedupe". It opens the index or builds it anew, whichever the log allows."""
+    """A worker, and the projection "usage_dedupe". It opens the index, builds it anew when it is lost or damaged, and
+    refuses a log that the index is not of.
+    """
 
     name = "usage_dedupe"
 
@@ -35,8 +37,18 @@ class IndexFollower:
         self._rebuilding = threading.Lock()
 
     def start(self) -> None:
-        """Begin to follow; raises RuleViolated when another process uses the folder."""
+        """Begin to follow; raises RuleViolated when another process uses the folder, or the log was rewound.
+
+        An index that cannot be opened now is opened or built by the worker.
+        """
         self._folder.lock()
+        try:
+            self._open()
+        except RuleViolated:
+            self._folder.unlock()
+            raise
+        except Unavailable as error:
+            log.warning("dedupe index not opened yet", reason=error.message)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
@@ -80,7 +92,9 @@ class IndexFollower:
             self._follow()
 
     def _follow(self) -> None:
-        if not self._live.is_there():
+        if self._live.is_there():
+            self._require_same_log()
+        else:
             self._open()
         for partition in range(self._partitions):
             self._catch_up(partition)
@@ -91,12 +105,23 @@ class IndexFollower:
 
     def _open(self) -> None:
         generation, index = self._folder.create_live() if self._live.has_broken() else self._folder.open_live()
-        if not stands_in_log(self._store, index, self._partitions):
-            log.warning("dedupe index discarded", generation=generation, reason="it is of another log, or ahead of it")
+        try:
+            require_same_log(self._store, index.checkpoints(), self._partitions)
+        except DomainError:
             index.abandon()
-            generation, index = self._folder.create_live()
+            raise
         self._live.put(generation, index)
         log.info("dedupe index opened", generation=generation, position=index.position())
+
+    def _require_same_log(self) -> None:
+        """An index that knows more than the log, or other events, is lent to nobody who records."""
+        with self._live.lent() as index:
+            checkpoints = index.checkpoints()
+        try:
+            require_same_log(self._store, checkpoints, self._partitions)
+        except RuleViolated:
+            self._live.withdraw()
+            raise
 
     def _catch_up(self, partition: int) -> None:
         while not self._stop.is_set():

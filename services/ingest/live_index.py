@@ -62,6 +62,13 @@ class LiveIndex:
         with self._held():
             self._is_caught_up = self._index is not None
 
+    def withdraw(self) -> None:
+        """Lend the index to `at_hand` no more until `set_caught_up`: the log is not the one that it is of.
+
+        Any thread may say so, whoever has it lent.
+        """
+        self._is_caught_up = False
+
     def swap(self, generation: int, index: DedupeIndex) -> None:
         """Replace the index by one folded up to the same checkpoints; only while it is lent to the caller."""
         assert self._index is not None, "the caller has it lent"

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from meterlog.events.v1.webhook_pb2 import WebhookMessageCreated
-from services.eventstore.catalogue import decode
+from services.eventstore.catalogue import CATALOGUE, decode
 from services.eventstore.event import Position, RecordedEvent, StreamName
 from services.kernel.timestamp import to_timestamp
 from services.notifier.fact import ANNOUNCED, Announcement, instant_text
@@ -42,11 +42,16 @@ def message_stream(message_id: str) -> StreamName:
 
 
 def message_of(recorded: RecordedEvent) -> Message | None:
-    """The message of a fact; None for an event that is not announced."""
-    announce = ANNOUNCED.get(recorded.type)
+    """The message of a fact; None for an event that is not announced.
+
+    Raises UnknownEventType: what a newer release wrote may have to be announced, and a message that was passed over is
+    never made up for.
+    """
+    fact = decode(recorded)
+    announce = ANNOUNCED.get(CATALOGUE.form_of(fact)[0])
     if announce is None:
         return None
-    announcement = announce(decode(recorded))
+    announcement = announce(fact)
     message_id = id_of(recorded.stream, recorded.version, announcement.type)
     return Message(
         id=message_id,

@@ -38,8 +38,20 @@ class Projection(Protocol[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class HeldRebuild:
+    """A rebuild that was stopped before its end: folded up to `position`, ready to be gone on with."""
+
+    position: Position
+    events: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class ProjectionStatus:
-    """Where a projection stands. `stop_reason` says why folding stopped, and is empty while it runs."""
+    """Where a projection stands. `stop_reason` says why folding stopped, and is empty while it runs.
+
+    `parked` counts the events that were set aside and wait for a decision, `skipped` those decided to be left out.
+    """
 
     name: str
     generation: int
@@ -47,6 +59,10 @@ class ProjectionStatus:
     head_position: Position
     is_caught_up: bool
     stop_reason: str
+    parked: int = 0
+    skipped: int = 0
+    held: tuple[HeldRebuild, ...] = ()
+    is_rebuilding: bool = False
 
 
 class RebuildMode(StrEnum):
@@ -63,7 +79,7 @@ class RebuildMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RebuildProgress:
-    """How far a rebuild has come."""
+    """How far a rebuild has come. `events` counts those of a held rebuild, too, when it was gone on with."""
 
     position: Position
     head_position: Position
@@ -71,13 +87,28 @@ class RebuildProgress:
 
 
 @dataclass(frozen=True, slots=True)
+class TableDifference:
+    """How a table differs: the keys whose row is missing or another on either side, and the first of these keys."""
+
+    table: str
+    rows: int
+    live_rows: int
+    rebuilt_rows: int
+    example_keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
-    """A rebuilt projection against the live one, both folded up to `position`; digests are hexadecimal SHA-256."""
+    """A rebuilt projection against the live one, both folded up to `position`; digests are those of `TableSet`.
+
+    `differences` names the tables that differ, unless the rebuilt ones took over.
+    """
 
     position: Position
     live_digest: str
     rebuilt_digest: str
     is_swapped: bool
+    differences: tuple[TableDifference, ...] = ()
 
     @property
     def is_equal(self) -> bool:
@@ -97,5 +128,5 @@ class Rebuildable(Protocol):
     def rebuild(self, *, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
         """Fold the log anew beside the live tables, compare, and swap as `mode` says.
 
-        Raises RuleViolated (REBUILD_RUNS) while another rebuild of it runs.
+        What `progress` raises ends the rebuild. Raises RuleViolated (REBUILD_RUNS) while another rebuild of it runs.
         """

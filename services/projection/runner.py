@@ -1,4 +1,4 @@
-"""Folds one projection live in a thread of its own, serves its tables to readers, and swaps in a rebuilt one."""
+"""Folds one projection live in a thread of its own, and serves its tables to readers and its repair to operators."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -7,26 +7,28 @@ from typing import Generic, TypeVar
 
 from sqlalchemy import Connection
 
+from meterlog.events.v1.projection_pb2 import ProjectionEventSkipped
 from services.eventstore.event import BEGINNING, Batch, CaughtUp, Position
 from services.eventstore.store import EventStore
 from services.kernel.clock import monotonic_s
-from services.kernel.errors import InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
+from services.kernel.errors import InvalidInput, NotFound, Overloaded, RuleViolated, TimedOut, Unavailable
+from services.projection.blame import CannotFold
 from services.projection.database import Database
-from services.projection.generations import (
-    Generation,
-    GenerationState,
-    add_generation,
-    create_table,
-    generations_of,
-    live_generation,
-    make_live,
-    move_checkpoint,
-    remove_generation,
-)
 from services.projection.lasting_thread import LastingThread
-from services.projection.projection import Comparison, Projection, ProjectionStatus, RebuildMode, RebuildProgress
-from services.projection.rebuild import Rebuild
-from services.projection.tableset import TableSet
+from services.projection.live import LiveTables
+from services.projection.parked import ParkedEvent
+from services.projection.projection import (
+    Comparison,
+    HeldRebuild,
+    Projection,
+    ProjectionStatus,
+    RebuildMode,
+    RebuildProgress,
+)
+from services.projection.rebuild import Workshop
+from services.projection.rebuilding import Rebuilding
+from services.projection.rewind import require_same_log
+from services.projection.skipping import Decision, Skips
 
 T = TypeVar("T")
 
@@ -34,30 +36,35 @@ BATCH_MAX = 1_000
 READERS_WAITING_MAX = 16
 """Readers that may wait for one projection; half of the threads that answer calls."""
 
+REWIND_LOOK_S = 2.0
+"""How often a projection that has nothing to fold looks whether its log is still the same."""
+
 
 class ProjectionRunner(Generic[T]):
     """A worker that keeps one projection up to date; any thread may read it.
 
-    The checkpoint moves in the transaction of the fold, so each event is folded once, whatever crashes.
+    The checkpoint moves in the transaction of the fold, so each event is folded once, whatever crashes. Events that
+    this release does not know are parked; an event that the fold refuses stops it, until it can be folded, or is
+    skipped.
     """
 
     def __init__(
         self, store: EventStore, database: Database, projection: Projection[T], batch_max: int = BATCH_MAX
     ) -> None:
         self._store = store
-        self._database = database
         self._projection = projection
         self._batch_max = batch_max
-        self._position = BEGINNING
-        self._generation: Generation | None = None
-        self._table_sets: dict[int, TableSet[T]] = {}
+        self._stop = threading.Event()
+        self._skips = Skips(store, projection.name)
+        self._live = LiveTables(store, database, projection, self._skips)
+        workshop = Workshop(store, database, projection, self._skips, batch_max, self._stop)
+        self._rebuilding = Rebuilding(workshop, self._live)
         self._moved = threading.Condition()
         self._readers_waiting = threading.BoundedSemaphore(READERS_WAITING_MAX)
-        self._folding = threading.Lock()
-        self._rebuilding = threading.Lock()
-        self._stop = threading.Event()
         self._thread = LastingThread(f"fold {projection.name}", self._follow)
+        self._watch = LastingThread(f"watch {projection.name}", self._look_for_rewind)
         self._is_caught_up = False
+        self._stopping: ParkedEvent | None = None
 
     @property
     def name(self) -> str:
@@ -65,15 +72,15 @@ class ProjectionRunner(Generic[T]):
         return self._projection.name
 
     def start(self) -> None:
-        """Open the live generation (a first or a new one where there is none of this version) and begin to fold."""
-        with self._database.write() as connection:
-            create_table(connection)
-            self._drop_all_but_live(connection)
-            generation = live_generation(connection, self.name) or self._create_live(connection)
-        self._require_same_log(generation)
-        self._generation = generation
-        self._position = generation.position
+        """Open the live generation (a first or a new one where there is none of this version) and begin to fold.
+
+        Raises RuleViolated (LOG_REWOUND) when the log is not the one that was folded.
+        """
+        self._skips.refresh()
+        self._live.open()
+        self._rebuilding.open()
         self._thread.start()
+        self._watch.start()
 
     def stop(self, timeout_s: float) -> None:
         """Finish the batch in hand and stop; who waits for a position is told so."""
@@ -81,18 +88,29 @@ class ProjectionRunner(Generic[T]):
         with self._moved:
             self._moved.notify_all()
         self._thread.stop(timeout_s)
+        self._watch.stop(timeout_s)
 
     def is_ready(self) -> bool:
         """Whether the end of the log has been reached since the start, and folding goes on."""
-        return self._is_caught_up and not self._thread.problem
+        return self._is_caught_up and not self._stop_reason()
 
     def problem(self) -> str:
-        """Why folding stopped; empty while it runs."""
-        return self._thread.problem
+        """Why folding stopped, or that events are parked; empty while all is well."""
+        return self._stop_reason() or self._parked_remark()
 
     def position(self) -> Position:
         """Log position up to which the live tables are folded."""
-        return self._position
+        return self._live.position
+
+    def is_whole(self) -> bool:
+        """Whether the tables hold every event up to their position that nobody decided to leave out."""
+        return not self._live.parked
+
+    def require_whole(self) -> None:
+        """Raises RuleViolated (EVENTS_PARKED) while events are parked: for what can never be taken back."""
+        remark = self._parked_remark()
+        if remark:
+            raise RuleViolated(remark, reason="EVENTS_PARKED")
 
     def wait_for(self, position: Position, timeout_s: float) -> None:
         """Return when the live tables are folded up to `position`, which was appended: who wrote reads what it wrote.
@@ -101,14 +119,14 @@ class ProjectionRunner(Generic[T]):
         """
         deadline = monotonic_s() + timeout_s
         with self._moved:
-            while self._position < position:
+            while self._live.position < position:
                 if self._stop.is_set():
                     raise Unavailable("the service is stopping; repeat later")
                 left = deadline - monotonic_s()
                 if left <= 0 or not self._moved.wait(left):
                     raise TimedOut(
-                        f'projection "{self.name}" stands at position {self._position}, not yet at {position}; '
-                        f"{self.problem() or 'it is catching up'}; repeat later"
+                        f'projection "{self.name}" stands at position {self._live.position}, not yet at {position}; '
+                        f"{self._stop_reason() or 'it is catching up'}; repeat later"
                     )
 
     def wait_for_reader(self, position: Position, timeout_s: float) -> None:
@@ -116,7 +134,7 @@ class ProjectionRunner(Generic[T]):
 
         Raises InvalidInput for a position that the log has not reached, and Overloaded when READERS_WAITING_MAX wait.
         """
-        if self._position >= position:
+        if self._live.position >= position:
             return
         head = self._store.head().position
         if position > head:
@@ -131,107 +149,121 @@ class ProjectionRunner(Generic[T]):
     @contextmanager
     def read(self) -> Iterator[tuple[Connection, T]]:
         """One consistent snapshot of the tables that answer queries now."""
-        with self._database.read() as connection:
-            generation = live_generation(connection, self.name)
-            if generation is None:
-                raise TimedOut(f'projection "{self.name}" has not started yet; repeat later')
-            yield connection, self._table_set(generation).tables
+        with self._live.read() as snapshot:
+            yield snapshot
 
     def status(self) -> ProjectionStatus:
         """Where the projection stands."""
-        number = self._generation.number if self._generation else 0
-        head = self._store.head().position
-        return ProjectionStatus(self.name, number, self._position, head, self._is_caught_up, self.problem())
+        return ProjectionStatus(
+            name=self.name,
+            generation=self._live.number,
+            position=self._live.position,
+            head_position=self._store.head().position,
+            is_caught_up=self._is_caught_up,
+            stop_reason=self._stop_reason(),
+            parked=self._live.parked,
+            skipped=len(self._skips.decisions),
+            held=self._rebuilding.held,
+            is_rebuilding=self._rebuilding.is_running,
+        )
 
-    def rebuild(self, *, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
-        """Fold the log anew beside the live tables, compare at the same position, and swap as `mode` says."""
-        if not self._rebuilding.acquire(blocking=False):
-            raise RuleViolated(f'a rebuild of "{self.name}" runs already; wait for it', reason="REBUILD_RUNS")
-        try:
-            return self._rebuild(mode, progress)
-        finally:
-            self._rebuilding.release()
+    def rebuild(
+        self,
+        *,
+        mode: RebuildMode,
+        progress: Callable[[RebuildProgress], None],
+        start: Position = BEGINNING,
+        examples: int = 0,
+    ) -> Comparison:
+        """As in `Operable`."""
+        return self._rebuilding.rebuild(mode, progress, start, examples)
 
-    def _require_same_log(self, generation: Generation) -> None:
-        if self._store.leaf_at(generation.position) != generation.leaf:
-            raise RuleViolated(
-                f'projection "{self.name}" is folded up to position {generation.position} of another log: this one was '
-                "cut short, restored or replaced. Restore the right one, or delete the projection's database to fold "
-                "it anew",
-                reason="LOG_REWOUND",
-            )
+    def rebuild_until(
+        self, *, until: Position, progress: Callable[[RebuildProgress], None], start: Position = BEGINNING
+    ) -> HeldRebuild:
+        """As in `Operable`."""
+        return self._rebuilding.rebuild_until(until, progress, start)
 
-    def _rebuild(self, mode: RebuildMode, progress: Callable[[RebuildProgress], None]) -> Comparison:
-        rebuild = Rebuild.begin(self._store, self._database, self._projection, self._batch_max, progress, self._stop)
-        is_swapped = False
-        try:
-            rebuild.fold_until(self._position)
-            with self._folding:
-                rebuild.fold_until(self._position)
-                live_digest, rebuilt_digest = self._digests(rebuild.table_set)
-                is_swapped = mode.swaps(is_equal=live_digest == rebuilt_digest)
-                if is_swapped:
-                    self._swap_to(rebuild.generation)
-            return Comparison(rebuild.position, live_digest, rebuilt_digest, is_swapped)
-        finally:
-            if not is_swapped:
-                rebuild.drop()
+    def discard(self, position: Position | None) -> tuple[HeldRebuild, ...]:
+        """As in `Operable`."""
+        return self._rebuilding.discard(position)
 
-    def _digests(self, rebuilt: TableSet[T]) -> tuple[str, str]:
-        with self._database.read() as connection:
-            live = live_generation(connection, self.name)
-            assert live is not None
-            return self._table_set(live).digest(connection), rebuilt.digest(connection)
+    def parked(self, after: Position, limit: int) -> tuple[ParkedEvent, ...]:
+        """As in `Operable`."""
+        return self._live.parked_events(after, limit)
 
-    def _swap_to(self, rebuilt: Generation) -> None:
-        with self._database.write() as connection:
-            make_live(connection, rebuilt)
-            for old in generations_of(connection, self.name):
-                if old.number != rebuilt.number:
-                    self._table_set(old).drop(connection)
-                    remove_generation(connection, old)
-        self._generation = rebuilt
+    def stopping_event(self) -> ParkedEvent | None:
+        """As in `Operable`."""
+        return self._stopping
+
+    def skipped(self) -> tuple[ProjectionEventSkipped, ...]:
+        """As in `Operable`."""
+        return self._skips.decisions
+
+    def skip(self, position: Position, decision: Decision) -> ProjectionEventSkipped:
+        """As in `Operable`."""
+        with self._rebuilding.alone():
+            leaf = self._store.leaf_at(position)
+            if leaf in self._skips.leaves:
+                return self._skips.of(leaf)
+            event = self._undecided(position)
+            decided = self._skips.decide(event, decision)
+            with self._live.folding:
+                self._live.strike(event.leaf)
+            self._rebuilding.discard_behind(position)
+            return decided
+
+    def _undecided(self, position: Position) -> ParkedEvent:
+        stopping = self._stopping
+        if stopping is not None and stopping.position == position:
+            return stopping
+        for event in self._live.parked_events(Position(position - 1), 1):
+            if event.position == position:
+                return event
+        raise NotFound(
+            f'position {position} is neither parked in "{self.name}" nor stops it; '
+            "`meterlog projections parked` lists what can be decided about",
+            reason="EVENT_NOT_PARKED",
+        )
+
+    def _stop_reason(self) -> str:
+        return self._thread.problem or self._watch.problem
+
+    def _parked_remark(self) -> str:
+        count = self._live.parked
+        if not count:
+            return ""
+        return (
+            f'events parked in "{self.name}", unknown to this release: {count}; `meterlog projections parked` lists '
+            "them: upgrade and retry, or skip them"
+        )
 
     def _follow(self, stop: threading.Event) -> None:
+        self._skips.refresh()
+        self._live.look_again()
         news = self._store.subscribe(
-            after=self._position, categories=self._projection.categories, batch_max=self._batch_max, stop=stop
+            after=self._live.position, categories=self._projection.categories, batch_max=self._batch_max, stop=stop
         )
         for item in news:
-            with self._folding:
-                self._fold(item)
+            self._fold(item)
             self._thread.well()
 
     def _fold(self, item: Batch | CaughtUp) -> None:
-        generation = self._generation
-        assert generation is not None
-        if item.position > self._position:
-            with self._database.write() as connection:
-                if isinstance(item, Batch):
-                    self._projection.fold(connection, self._table_set(generation).tables, item.events)
-                move_checkpoint(connection, generation, self._position, item.position, self._leaf_at_end(item))
-        with self._moved:
-            self._position = max(self._position, item.position)
+        events = item.events if isinstance(item, Batch) else ()
+        try:
+            with self._live.folding:
+                if item.position > self._live.position:
+                    self._live.fold(events, item.position)
+            self._stopping = None
             self._is_caught_up = self._is_caught_up or isinstance(item, CaughtUp)
-            self._moved.notify_all()
+        except CannotFold as refusal:
+            self._stopping = ParkedEvent.of(refusal.events[0], refusal.why)
+            raise
+        finally:
+            with self._moved:
+                self._moved.notify_all()
 
-    def _leaf_at_end(self, item: Batch | CaughtUp) -> bytes:
-        if isinstance(item, Batch) and item.events[-1].position == item.position:
-            return item.events[-1].leaf
-        return self._store.leaf_at(item.position)
-
-    def _create_live(self, connection: Connection) -> Generation:
-        generation = add_generation(connection, self.name, self._projection.version, GenerationState.LIVE)
-        self._table_set(generation).create(connection)
-        return generation
-
-    def _drop_all_but_live(self, connection: Connection) -> None:
-        for known in generations_of(connection, self.name):
-            is_usable = known.state is GenerationState.LIVE and known.version == self._projection.version
-            if not is_usable:
-                self._table_set(known).drop(connection)
-                remove_generation(connection, known)
-
-    def _table_set(self, generation: Generation) -> TableSet[T]:
-        if generation.number not in self._table_sets:
-            self._table_sets[generation.number] = TableSet.of(self._projection, generation)
-        return self._table_sets[generation.number]
+    def _look_for_rewind(self, stop: threading.Event) -> None:
+        while not stop.wait(REWIND_LOOK_S):
+            require_same_log(self._store, self._live.generation)
+            self._watch.well()

@@ -52,7 +52,8 @@ class Billing:
     grace: timedelta
 
     def draft(self, due: DuePeriod, now: datetime) -> Outcome[InvoiceState, InvoiceEvent]:
-        """Open the invoice of a period that has begun."""
+        """Open the invoice of a period that has begun; raises RuleViolated (EVENTS_PARKED) like `finalize`."""
+        self.books.require_whole()
         subscription = due.subscription
         period = period_from(due.start_at, time_zone(due.time_zone))
         drafted = Invoice(
@@ -74,8 +75,10 @@ class Billing:
         """Rate the whole period, number the invoice, and fix both.
 
         `now` was read before the call, so that all that was recorded until then is counted in. Nothing is written
-        unless the usage could be read. Raises PeriodIsOpen, Unavailable, TimedOut.
+        unless the usage could be read. Raises PeriodIsOpen, Unavailable, TimedOut, and RuleViolated (EVENTS_PARKED)
+        while the books lack events that this release does not know: one of them may end the subscription.
         """
+        self.books.require_whole()
         require_over(draft, self.grace, now)
         head = self.store.head().position
         rated = self._rate(draft, head, timeout_s)
@@ -98,6 +101,7 @@ class Billing:
     def _number(self, identifier: str, head: Position, now: datetime, timeout_s: float) -> str:
         """Every number up to `head` is known from the books, whatever its series; later ones from the series' tail."""
         self.books.wait_for(head, timeout_s)
+        self.books.require_whole()
         with self.books.read() as (connection, tables):
             known = known_numbers(connection, tables, self.series, identifier)
         return assign_number(self.store, self.series, identifier, known, now)

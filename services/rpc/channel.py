@@ -22,7 +22,10 @@ _SERVICE_CONFIG = json.dumps(
                     "backoffMultiplier": 2,
                     "retryableStatusCodes": ["UNAVAILABLE"],
                 },
-            }
+            },
+            # A stream is never retried: its caller has to know how far it came. Besides, gRPC can lose a stream whose
+            # server dies while it is retried: neither an answer nor the deadline ever ends it (seen with 1.85).
+            {"name": [{"service": "meterlog.common.v1.ProjectionService", "method": "RebuildProjection"}]},
         ]
     }
 )

@@ -3,11 +3,16 @@
 from services.rpc.settings import Setting
 
 STORE_URL = Setting(
-    "METERLOG_STORE_URL", "sqlite:///var/log/events.db", "The event store; sqlite:///<file> or memory://."
+    "METERLOG_STORE_URL",
+    "sqlite:///var/log/events.db",
+    "The event store: sqlite:///<file>, postgresql://…, kurrentdb://… or memory://.",
 )
 VAR = Setting("METERLOG_VAR", "var", "Folder of embedded files; each service keeps its own in <folder>/<service>.")
 DATABASE_URL = Setting(
-    "METERLOG_DATABASE_URL", "", "Read models of this service; default sqlite in its folder below METERLOG_VAR."
+    "METERLOG_DATABASE_URL",
+    "",
+    "Read models: sqlite:///<file> of this service alone, or postgresql://…, which all may share; default: a file in "
+    "its folder below METERLOG_VAR.",
 )
 API_KEYS = Setting(
     "METERLOG_API_KEYS",

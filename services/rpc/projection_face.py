@@ -1,33 +1,40 @@
-"""The gRPC face of projections: list them, rebuild one with progress."""
+"""The gRPC face of projections: list them, rebuild one with progress, decide about events that were set aside."""
 
-import queue
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grpc
 import structlog
 
 from meterlog.common.v1 import projection_pb2, projection_pb2_grpc
-from services.eventstore.event import Position
-from services.kernel.errors import DomainError, NotFound, TimedOut, Unavailable
-from services.projection.projection import Comparison, ProjectionStatus, Rebuildable, RebuildMode, RebuildProgress
+from services.eventstore.event import BEGINNING, Position
+from services.kernel.clock import Clock
+from services.kernel.errors import DomainError, InvalidInput, NotFound, Overloaded, RuleViolated, Unavailable
+from services.projection.operable import Operable
+from services.projection.projection import Comparison, HeldRebuild, Rebuildable
+from services.projection.skipping import Decision
+from services.rpc.interceptor import caller_of_call
+from services.rpc.pages import decode_token, encode_token, page_size
+from services.rpc.projection_messages import held_message, parked_message, skipped_message, status_message
+from services.rpc.rebuild_call import RebuildCall, RebuildOrder, parse_order
 
 PROJECTION_SERVICE = "meterlog.common.v1.ProjectionService"
-PROGRESS_TIMEOUT_S = 600.0
+
+REBUILDS_MAX = 4
+"""Rebuilds that run at once in one service; each holds a page of events in memory and takes turns at the write lock."""
 
 log = structlog.get_logger()
 
-_MODES = {
-    projection_pb2.REBUILD_MODE_COMPARE_ONLY: RebuildMode.COMPARE_ONLY,
-    projection_pb2.REBUILD_MODE_REPLACE: RebuildMode.REPLACE,
-}
-
 
 class ProjectionFace(projection_pb2_grpc.ProjectionServiceServicer):
-    """Lists and rebuilds the projections of one service."""
+    """The projections of one service, for operators."""
 
-    def __init__(self, projections: Sequence[Rebuildable]) -> None:
+    def __init__(self, projections: Sequence[Rebuildable], clock: Clock) -> None:
         self._projections = {projection.name: projection for projection in projections}
+        self._clock = clock
+        self._calls: dict[str, RebuildCall] = {}
+        self._calling = threading.Lock()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add this face to a server."""
@@ -37,79 +44,133 @@ class ProjectionFace(projection_pb2_grpc.ProjectionServiceServicer):
         self, request: projection_pb2.ListProjectionsRequest, context: grpc.ServicerContext
     ) -> projection_pb2.ListProjectionsResponse:
         """The projections of this service, by name."""
-        statuses = [self._projections[name].status() for name in sorted(self._projections)]
-        return projection_pb2.ListProjectionsResponse(projections=map(_status_message, statuses))
+        known = [self._projections[name] for name in sorted(self._projections)]
+        shown = [status_message(each.status(), isinstance(each, Operable)) for each in known]
+        return projection_pb2.ListProjectionsResponse(projections=shown)
 
     def RebuildProjection(
-        self, request: projection_pb2.RebuildProjectionRequest, context: grpc.ServicerContext
+        self, request: projection_pb2.RebuildProjectionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> Iterator[projection_pb2.RebuildProjectionResponse]:
-        """Rebuild one projection; the last message compares it with the live one."""
-        projection = self._projections.get(request.name)
+        """Rebuild one projection; it ends when the caller goes away. Called on the event loop, so it only sets out."""
+        call = RebuildCall()
+        context.add_done_callback(lambda _: call.cancel())  # type: ignore[arg-type]  # the stub names a class, any callable will do
+        return self._rebuild(request, call)
+
+    def CancelRebuild(
+        self, request: projection_pb2.CancelRebuildRequest, context: grpc.ServicerContext
+    ) -> projection_pb2.CancelRebuildResponse:
+        """End the rebuild that runs."""
+        projection = self._named(request.name)
+        with self._calling:
+            call = self._calls.get(projection.name)
+        if call is None:
+            raise RuleViolated(f'no rebuild of "{projection.name}" runs', reason="NO_REBUILD_RUNS")
+        call.cancel()
+        return projection_pb2.CancelRebuildResponse()
+
+    def DiscardRebuilds(
+        self, request: projection_pb2.DiscardRebuildsRequest, context: grpc.ServicerContext
+    ) -> projection_pb2.DiscardRebuildsResponse:
+        """Drop what is held."""
+        discarded = self._operable(request.name).discard(Position(request.position) if request.position else None)
+        return projection_pb2.DiscardRebuildsResponse(discarded=map(held_message, discarded))
+
+    def ListParkedEvents(
+        self, request: projection_pb2.ListParkedEventsRequest, context: grpc.ServicerContext
+    ) -> projection_pb2.ListParkedEventsResponse:
+        """What waits for a decision."""
+        projection = self._operable(request.name)
+        size, after = page_size(request.page_size), Position(_place(request.page_token, BEGINNING))
+        parked = projection.parked(after, size)
+        stopping = projection.stopping_event()
+        return projection_pb2.ListParkedEventsResponse(
+            events=map(parked_message, parked),
+            stopping=parked_message(stopping) if stopping else None,
+            next_page_token=encode_token(parked[-1].position) if len(parked) == size else "",
+        )
+
+    def SkipParkedEvent(
+        self, request: projection_pb2.SkipParkedEventRequest, context: grpc.ServicerContext
+    ) -> projection_pb2.SkipParkedEventResponse:
+        """Leave an event out for ever."""
+        projection = self._operable(request.name)
+        if request.position <= BEGINNING:
+            raise InvalidInput(f"{request.position} is no position of an event", field="position")
+        decision = Decision(request.reason, request.decided_by, caller_of_call.get().name, self._clock.now())
+        skipped = projection.skip(Position(request.position), decision)
+        log.warning("event skipped", projection=projection.name, position=request.position, reason=skipped.reason)
+        return projection_pb2.SkipParkedEventResponse(skipped=skipped_message(skipped))
+
+    def ListSkippedEvents(
+        self, request: projection_pb2.ListSkippedEventsRequest, context: grpc.ServicerContext
+    ) -> projection_pb2.ListSkippedEventsResponse:
+        """What was decided, oldest first."""
+        skipped = self._operable(request.name).skipped()
+        start = _place(request.page_token, 0)
+        end = start + page_size(request.page_size)
+        return projection_pb2.ListSkippedEventsResponse(
+            events=map(skipped_message, skipped[start:end]),
+            next_page_token=encode_token(end) if end < len(skipped) else "",
+        )
+
+    def _named(self, name: str) -> Rebuildable:
+        projection = self._projections.get(name)
         if projection is None:
             known = ", ".join(sorted(self._projections)) or "none"
-            raise NotFound(f'no projection "{request.name}" in this service; it has {known}')
-        yield from _rebuild(projection, _MODES.get(request.mode, RebuildMode.SWAP_WHEN_EQUAL))
+            raise NotFound(f'no projection "{name}" in this service; it has {known}', reason="PROJECTION_NOT_FOUND")
+        return projection
 
+    def _operable(self, name: str) -> Operable:
+        projection = self._named(name)
+        if not isinstance(projection, Operable):
+            raise RuleViolated(
+                f'"{name}" sets no events aside and holds no rebuilds; when it stops, its stop_reason says why',
+                reason="NOT_OPERABLE",
+            )
+        return projection
 
-def _rebuild(projection: Rebuildable, mode: RebuildMode) -> Iterator[projection_pb2.RebuildProjectionResponse]:
-    news: queue.SimpleQueue[RebuildProgress | Comparison | DomainError] = queue.SimpleQueue()
+    def _rebuild(
+        self, request: projection_pb2.RebuildProjectionRequest, call: RebuildCall
+    ) -> Iterator[projection_pb2.RebuildProjectionResponse]:
+        projection = self._named(request.name)
+        order = parse_order(request, projection)
+        self._enter(projection.name, call)
+        worker = threading.Thread(
+            target=self._work, args=(projection, order, call), name=f"rebuild {projection.name}", daemon=True
+        )
+        worker.start()
+        yield from call.messages(order)
 
-    def work() -> None:
+    def _work(self, projection: Rebuildable, order: RebuildOrder, call: RebuildCall) -> None:
         try:
-            news.put(projection.rebuild(mode=mode, progress=news.put))
+            outcome: Comparison | HeldRebuild | DomainError = order.carry_out(projection, call)
         except DomainError as error:
-            news.put(error)
+            outcome = error
         except Exception as error:
             log.error("rebuild crashed", projection=projection.name, exc_info=error)
-            news.put(Unavailable("the rebuild failed in an unforeseen way; the service's log tells more"))
+            outcome = Unavailable("the rebuild failed in an unforeseen way; the service's log tells more")
+        self._leave(projection.name)
+        call.end(outcome)
 
-    threading.Thread(target=work, name=f"rebuild {projection.name}", daemon=True).start()
-    last: RebuildProgress | None = None
-    while True:
-        try:
-            item = news.get(timeout=PROGRESS_TIMEOUT_S)
-        except queue.Empty:
-            raise TimedOut(f"the rebuild made no progress for {PROGRESS_TIMEOUT_S:.0f} s; see the log") from None
-        match item:
-            case RebuildProgress():
-                last = item
-                yield _progress_message(item)
-            case Comparison():
-                yield _comparison_message(item, last)
-                return
-            case error:
-                raise error
+    def _enter(self, name: str, call: RebuildCall) -> None:
+        with self._calling:
+            if name in self._calls:
+                raise RuleViolated(f'a rebuild of "{name}" runs already; wait for it', reason="REBUILD_RUNS")
+            if len(self._calls) >= REBUILDS_MAX:
+                raise Overloaded(f"{REBUILDS_MAX} rebuilds run in this service already; wait for one of them")
+            self._calls[name] = call
+
+    def _leave(self, name: str) -> None:
+        with self._calling:
+            del self._calls[name]
 
 
-def _status_message(status: ProjectionStatus) -> projection_pb2.Projection:
-    return projection_pb2.Projection(
-        name=status.name,
-        generation=status.generation,
-        position=status.position,
-        head_position=status.head_position,
-        caught_up=status.is_caught_up,
-        stop_reason=status.stop_reason,
-    )
-
-
-def _progress_message(progress: RebuildProgress) -> projection_pb2.RebuildProjectionResponse:
-    return projection_pb2.RebuildProjectionResponse(
-        position=progress.position, head_position=progress.head_position, events=progress.events
-    )
-
-
-def _comparison_message(
-    comparison: Comparison, last: RebuildProgress | None
-) -> projection_pb2.RebuildProjectionResponse:
-    return projection_pb2.RebuildProjectionResponse(
-        position=comparison.position,
-        head_position=last.head_position if last else Position(0),
-        events=last.events if last else 0,
-        comparison=projection_pb2.RebuildComparison(
-            position=comparison.position,
-            live_digest=comparison.live_digest,
-            rebuilt_digest=comparison.rebuilt_digest,
-            equal=comparison.is_equal,
-            swapped=comparison.is_swapped,
-        ),
-    )
+def _place(token: str, first: int) -> int:
+    """Where a page begins; raises InvalidInput for a token of another list."""
+    match decode_token(token):
+        case ():
+            return first
+        case (int() as place,) if place >= 0:
+            return place
+        case _:
+            raise InvalidInput("page_token is not one that this list gave; start from the first", field="page_token")

@@ -141,7 +141,7 @@ async def _serve_until(
     faces = (
         *service.faces,
         Face(CLOCK_SERVICE, ClockFace(store, clock).register),
-        Face(PROJECTION_SERVICE, ProjectionFace(service.projections).register),
+        Face(PROJECTION_SERVICE, ProjectionFace(service.projections, clock).register),
     )
     health = Health(tuple(face.service_name for face in faces))
     interceptor = call_interceptor(settings)

@@ -14,6 +14,7 @@ from services.kernel.clock import Clock, SimulatedClock, SystemClock
 from services.kernel.errors import InvalidInput, RuleViolated
 from services.kernel.timestamp import from_timestamp, to_timestamp
 from services.projection.lasting_thread import LastingThread
+from services.projection.row import unexpected_event
 
 CLOCK_STREAM = StreamName("clock", "simulated")
 
@@ -91,7 +92,8 @@ class ClockFollower:
     def _move(self, events: Sequence[RecordedEvent]) -> None:
         for recorded in events:
             message = decode(recorded)
-            assert isinstance(message, ClockAdvanced)
+            if not isinstance(message, ClockAdvanced):
+                raise unexpected_event(recorded, message)
             self._clock.advance(from_timestamp(message.now))
 
 

@@ -12,8 +12,9 @@ from google.protobuf.message import Message
 
 from meterlog.events.v1.usage_pb2 import UsageRecorded
 from services.eventstore.audit.chain import leaf_hashes
-from services.eventstore.catalogue import MESSAGES, decode
+from services.eventstore.catalogue import CATALOGUE, MESSAGES, UPCASTS, Catalogue, decode
 from services.eventstore.event import NewEvent, Position, RecordedEvent, StreamName
+from services.eventstore.upcasting import StoredForm, Upcast
 from services.eventstore.usage_batch import decode_usage
 from services.kernel.clock import epoch_us
 
@@ -91,6 +92,32 @@ def test_the_leaf_of_an_event_is_for_ever() -> None:
     assert leaf.hex() == "6b39a7a8210ef68e6ed8649f7ab651f4ac0397fa785589693510c1aeb96ce94c"
 
 
+def test_frozen_bytes_of_a_form_that_was_given_up_still_mean_what_their_text_says() -> None:
+    """Every form that was ever released is in somebody's log: each has its bytes and its meaning of today."""
+    for name, version in UPCASTS:
+        meant = freeze_events.meaning_of_old(freeze_events.text_path(name, version).read_text(), MESSAGES)
+        assert read(CATALOGUE, name, version, frozen(name, version)) == meant, f"{name} version {version}"
+
+
+def read(catalogue: Catalogue, name: str, version: int, payload: bytes) -> list[Message]:
+    event = RecordedEvent(Position(1), STREAM, 0, UUID(int=1), name, version, NOON, payload, b"")
+    return list(catalogue.messages_of(event))
+
+
+def test_the_comparison_of_an_old_form_sees_what_an_upcaster_changes() -> None:
+    """With a form that a test gave up: the slug alone, which meant a meter created and archived at once."""
+
+    def split(stored: StoredForm) -> list[StoredForm]:
+        payload = b"\x0a" + bytes([len(stored.payload)]) + stored.payload
+        return [StoredForm("MeterCreated", 1, payload), StoredForm("MeterArchived", 1, payload)]
+
+    step = Upcast((("MeterCreated", 1), ("MeterArchived", 1)), split)
+    grown = Catalogue(MESSAGES, {("MeterNamed", 1): step})
+    text = '# MeterCreated 1\nslug: "tokens"\n# MeterArchived 1\nslug: "tokens"\n'
+    assert read(grown, "MeterNamed", 1, b"tokens") == freeze_events.meaning_of_old(text, MESSAGES)
+    assert read(grown, "MeterNamed", 1, b"calls") != freeze_events.meaning_of_old(text, MESSAGES)
+
+
 def test_nothing_is_frozen_that_the_catalogue_does_not_know() -> None:
-    known = {freeze_events.bytes_path(*key).name for key in MESSAGES}
+    known = {freeze_events.bytes_path(*key).name for key in (*MESSAGES, *UPCASTS)}
     assert {path.name for path in freeze_events.EVENTS.glob("*.bin")} == known

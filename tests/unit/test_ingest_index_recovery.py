@@ -5,13 +5,19 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import pytest
 
+from services.eventstore.catalogue import UnknownEventType
+from services.eventstore.event import NewEvent, StreamName
+from services.eventstore.memory import MemoryEventStore
+from services.eventstore.store import EventStore
 from services.ingest import live_index
 from services.ingest.dedupe_index import DedupeIndex
 from services.ingest.growing_map import IndexBroken
-from services.kernel.errors import Unavailable
+from services.kernel.errors import DomainError, RuleViolated, Unavailable
 from tests.ingest_room import Replica, Room, open_room, until, usage, words
 
 
@@ -19,6 +25,19 @@ from tests.ingest_room import Replica, Room, open_room, until, usage, words
 def room(tmp_path: Path) -> Iterator[Room]:
     with open_room(tmp_path) as opened:
         yield opened
+
+
+class RewindableStore:
+    """A store whose log can be replaced under those who use it."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+
+    def rewind(self, store: EventStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
 
 
 def lose(folder: Path) -> None:
@@ -67,25 +86,57 @@ def test_an_index_behind_the_log_catches_up(room: Room) -> None:
         ]
 
 
-def test_an_index_ahead_of_the_log_is_built_anew(room: Room, tmp_path: Path) -> None:
+def test_an_index_ahead_of_the_log_is_refused_until_an_operator_deletes_it(room: Room, tmp_path: Path) -> None:
     with room.replica() as replica:
         room.send(replica, usage("e-1"))
         room.send(replica, usage("e-2"))
 
-    with open_room(tmp_path) as restored, restored.replica() as replica:
-        restored.send(replica, usage("e-1"))
-        assert restored.outcomes(replica, usage("e-1"), usage("e-2")) == ["duplicate", "recorded"]
+    with open_room(tmp_path) as restored:
+        with pytest.raises(RuleViolated, match="cut short") as refusal, restored.replica():
+            pass
+        assert refusal.value.reason == "LOG_REWOUND"
+        lose(room.folder / "a")
+        with restored.replica() as replica:
+            restored.send(replica, usage("e-1"))
+            assert restored.outcomes(replica, usage("e-1"), usage("e-2")) == ["duplicate", "recorded"]
 
 
-def test_an_index_of_another_log_is_built_anew(room: Room, tmp_path: Path) -> None:
+def test_an_index_of_another_log_is_refused(room: Room, tmp_path: Path) -> None:
     with room.replica() as replica:
         room.send(replica, usage("e-1"))
 
     with open_room(tmp_path) as other:
         with other.replica("b") as replica:
             other.send(replica, usage("e-2"))
-        with other.replica("a") as replica:
-            assert other.outcomes(replica, usage("e-1"), usage("e-2")) == ["recorded", "duplicate"]
+        with pytest.raises(RuleViolated, match="delete its folder usage_dedupe"), other.replica("a"):
+            pass
+
+
+def test_a_log_that_is_rewound_while_ingest_runs_takes_nothing_more(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.ingest.index_follower.FOLLOW_PERIOD_S", 0.01)
+    store = RewindableStore(room.store)
+    with room.replica(store=store) as replica:
+        room.send(replica, usage("e-1"))
+        store.rewind(MemoryEventStore(room.clock))
+        until(lambda: "cut short" in replica.follower.problem())
+        assert not replica.follower.is_ready()
+        with pytest.raises(DomainError):
+            room.send(replica, usage("e-2"))
+        assert store.read_stream(StreamName("usage", "0")) == ()
+
+
+def test_usage_in_a_form_of_a_newer_release_stops_ingest_with_the_reason_and_counts_nothing_twice(room: Room) -> None:
+    with room.replica() as replica:
+        room.send(replica, usage("e-1"))
+        room.store.append(StreamName("usage", "0"), [NewEvent(uuid4(), "UsageRecorded", 2, b"columns")], 0)
+        for again in ("e-1", "e-2"):
+            with pytest.raises(UnknownEventType, match="UsageRecorded version 2"):
+                room.send(replica, usage(again), usage("e-3"))
+        until(lambda: "UsageRecorded version 2" in replica.follower.problem())
+        assert not replica.follower.is_ready()
+        assert len(room.log()) == 2
 
 
 def test_an_index_that_breaks_in_use_is_built_anew_while_the_service_runs(room: Room) -> None:

@@ -69,7 +69,7 @@ class Running:
         self.follower.start()
         self._faces = [
             (CLOCK_SERVICE, ClockFace(self.store, self.clock if simulated else SystemClock()).register),
-            (PROJECTION_SERVICE, ProjectionFace([Counted(crash)]).register),
+            (PROJECTION_SERVICE, ProjectionFace([Counted(crash)], self.clock).register),
         ]
         environment = {"METERLOG_LISTEN": "127.0.0.1:0", "METERLOG_API_KEYS": keys}
         self._settings = Settings(common_settings("ingest"), environment)

@@ -19,12 +19,16 @@ class Totals:
         self._windows = windows
 
     def query(self, request: api.QueryTotalsRequest, left_s: float) -> api.QueryTotalsResponse:
-        """The totals of several meters for one customer over a range."""
+        """The totals of several meters for one customer over a range.
+
+        Raises RuleViolated (EVENTS_PARKED) while usage is parked: totals become invoices.
+        """
         deadline = Deadline.after(left_s)
         subject, meters = require_identifier(request.subject, "subject"), require_meters(request.meters)
         span, min_position = parse_span(request), parse_min_position(request)
         self._windows.wait_for_reader(min_position, left_s)
         with snapshot(self._windows, self._store) as usage:
+            self._windows.require_whole()
             counted = totals(usage, meters, subject, span, deadline)
             messages = [api.MeterTotal(meter=total.meter, value=total.value) for total in counted]
             return api.QueryTotalsResponse(totals=messages, position=usage.position)

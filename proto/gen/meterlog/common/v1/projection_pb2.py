@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#meterlog/common/v1/projection.proto\x12\x12meterlog.common.v1\x1a\x1cgoogle/api/annotations.proto\"\x18\n\x16ListProjectionsRequest\"N\n\x17ListProjectionsResponse\x12\x33\n\x0bprojections\x18\x01 \x03(\x0b\x32\x1e.meterlog.common.v1.Projection\"\x7f\n\nProjection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x05\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x15\n\rhead_position\x18\x04 \x01(\x03\x12\x11\n\tcaught_up\x18\x05 \x01(\x08\x12\x13\n\x0bstop_reason\x18\x06 \x01(\t\"W\n\x18RebuildProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x04mode\x18\x02 \x01(\x0e\x32\x1f.meterlog.common.v1.RebuildMode\"\x8f\x01\n\x19RebuildProjectionResponse\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x15\n\rhead_position\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x39\n\ncomparison\x18\x04 \x01(\x0b\x32%.meterlog.common.v1.RebuildComparison\"r\n\x11RebuildComparison\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x13\n\x0blive_digest\x18\x02 \x01(\t\x12\x16\n\x0erebuilt_digest\x18\x03 \x01(\t\x12\r\n\x05\x65qual\x18\x04 \x01(\x08\x12\x0f\n\x07swapped\x18\x05 \x01(\x08*\x86\x01\n\x0bRebuildMode\x12\x1c\n\x18REBUILD_MODE_UNSPECIFIED\x10\x00\x12 \n\x1cREBUILD_MODE_SWAP_WHEN_EQUAL\x10\x01\x12\x1d\n\x19REBUILD_MODE_COMPARE_ONLY\x10\x02\x12\x18\n\x14REBUILD_MODE_REPLACE\x10\x03\x32\x8d\x02\n\x11ProjectionService\x12\x83\x01\n\x0fListProjections\x12*.meterlog.common.v1.ListProjectionsRequest\x1a+.meterlog.common.v1.ListProjectionsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/projections\x12r\n\x11RebuildProjection\x12,.meterlog.common.v1.RebuildProjectionRequest\x1a-.meterlog.common.v1.RebuildProjectionResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#meterlog/common/v1/projection.proto\x12\x12meterlog.common.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x18\n\x16ListProjectionsRequest\"N\n\x17ListProjectionsResponse\x12\x33\n\x0bprojections\x18\x01 \x03(\x0b\x32\x1e.meterlog.common.v1.Projection\"\x97\x02\n\nProjection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ngeneration\x18\x02 \x01(\x05\x12\x10\n\x08position\x18\x03 \x01(\x03\x12\x15\n\rhead_position\x18\x04 \x01(\x03\x12\x11\n\tcaught_up\x18\x05 \x01(\x08\x12\x13\n\x0bstop_reason\x18\x06 \x01(\t\x12\x15\n\rparked_events\x18\x07 \x01(\x03\x12\x16\n\x0eskipped_events\x18\x08 \x01(\x03\x12\x36\n\rheld_rebuilds\x18\t \x03(\x0b\x32\x1f.meterlog.common.v1.HeldRebuild\x12\x14\n\x0crebuild_runs\x18\n \x01(\x08\x12\x19\n\x11sets_events_aside\x18\x0b \x01(\x08\"C\n\x0bHeldRebuild\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x02 \x01(\x03\x12\x12\n\ngeneration\x18\x03 \x01(\x05\"\xb0\x01\n\x18RebuildProjectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12-\n\x04mode\x18\x02 \x01(\x0e\x32\x1f.meterlog.common.v1.RebuildMode\x12\x15\n\rfrom_position\x18\x03 \x01(\x03\x12\x0e\n\x06resume\x18\x04 \x01(\x08\x12\x16\n\x0euntil_position\x18\x05 \x01(\x03\x12\x18\n\x10\x65xample_keys_max\x18\x06 \x01(\x05\"\x85\x02\n\x19RebuildProjectionResponse\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x15\n\rhead_position\x18\x02 \x01(\x03\x12\x0e\n\x06\x65vents\x18\x03 \x01(\x03\x12\x39\n\ncomparison\x18\x04 \x01(\x0b\x32%.meterlog.common.v1.RebuildComparison\x12\x19\n\x11\x65vents_per_second\x18\x05 \x01(\x03\x12\x19\n\x0cseconds_left\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12-\n\x04held\x18\x07 \x01(\x0b\x32\x1f.meterlog.common.v1.HeldRebuildB\x0f\n\r_seconds_left\"\xac\x01\n\x11RebuildComparison\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x13\n\x0blive_digest\x18\x02 \x01(\t\x12\x16\n\x0erebuilt_digest\x18\x03 \x01(\t\x12\r\n\x05\x65qual\x18\x04 \x01(\x08\x12\x0f\n\x07swapped\x18\x05 \x01(\x08\x12\x38\n\x0b\x64ifferences\x18\x06 \x03(\x0b\x32#.meterlog.common.v1.TableDifference\"m\n\x0fTableDifference\x12\r\n\x05table\x18\x01 \x01(\t\x12\x0c\n\x04rows\x18\x02 \x01(\x03\x12\x11\n\tlive_rows\x18\x03 \x01(\x03\x12\x14\n\x0crebuilt_rows\x18\x04 \x01(\x03\x12\x14\n\x0c\x65xample_keys\x18\x05 \x03(\t\"$\n\x14\x43\x61ncelRebuildRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x17\n\x15\x43\x61ncelRebuildResponse\"8\n\x16\x44iscardRebuildsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\"M\n\x17\x44iscardRebuildsResponse\x12\x32\n\tdiscarded\x18\x01 \x03(\x0b\x32\x1f.meterlog.common.v1.HeldRebuild\"N\n\x17ListParkedEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"\x97\x01\n\x18ListParkedEventsResponse\x12/\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1f.meterlog.common.v1.ParkedEvent\x12\x31\n\x08stopping\x18\x02 \x01(\x0b\x32\x1f.meterlog.common.v1.ParkedEvent\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x85\x01\n\x0bParkedEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06stream\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x16\n\x0eschema_version\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\r\n\x05known\x18\x07 \x01(\x08\"\\\n\x16SkipParkedEventRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\ndecided_by\x18\x04 \x01(\t\"L\n\x17SkipParkedEventResponse\x12\x31\n\x07skipped\x18\x01 \x01(\x0b\x32 .meterlog.common.v1.SkippedEvent\"O\n\x18ListSkippedEventsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"f\n\x19ListSkippedEventsResponse\x12\x30\n\x06\x65vents\x18\x01 \x03(\x0b\x32 .meterlog.common.v1.SkippedEvent\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xcd\x01\n\x0cSkippedEvent\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06stream\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x16\n\x0eschema_version\x18\x05 \x01(\x05\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12\x12\n\ndecided_by\x18\x07 \x01(\t\x12\x10\n\x08key_name\x18\x08 \x01(\t\x12.\n\ndecided_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\x86\x01\n\x0bRebuildMode\x12\x1c\n\x18REBUILD_MODE_UNSPECIFIED\x10\x00\x12 \n\x1cREBUILD_MODE_SWAP_WHEN_EQUAL\x10\x01\x12\x1d\n\x19REBUILD_MODE_COMPARE_ONLY\x10\x02\x12\x18\n\x14REBUILD_MODE_REPLACE\x10\x03\x32\xb0\x08\n\x11ProjectionService\x12\x83\x01\n\x0fListProjections\x12*.meterlog.common.v1.ListProjectionsRequest\x1a+.meterlog.common.v1.ListProjectionsResponse\"\x17\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/projections\x12r\n\x11RebuildProjection\x12,.meterlog.common.v1.RebuildProjectionRequest\x1a-.meterlog.common.v1.RebuildProjectionResponse0\x01\x12\x95\x01\n\rCancelRebuild\x12(.meterlog.common.v1.CancelRebuildRequest\x1a).meterlog.common.v1.CancelRebuildResponse\"/\x82\xd3\xe4\x93\x02)\"$/v1/projections/{name}:cancelRebuild:\x01*\x12\x9d\x01\n\x0f\x44iscardRebuilds\x12*.meterlog.common.v1.DiscardRebuildsRequest\x1a+.meterlog.common.v1.DiscardRebuildsResponse\"1\x82\xd3\xe4\x93\x02+\"&/v1/projections/{name}:discardRebuilds:\x01*\x12\x9a\x01\n\x10ListParkedEvents\x12+.meterlog.common.v1.ListParkedEventsRequest\x1a,.meterlog.common.v1.ListParkedEventsResponse\"+\x82\xd3\xe4\x93\x02%\x12#/v1/projections/{name}/parkedEvents\x12\xaa\x01\n\x0fSkipParkedEvent\x12*.meterlog.common.v1.SkipParkedEventRequest\x1a+.meterlog.common.v1.SkipParkedEventResponse\">\x82\xd3\xe4\x93\x02\x38\"3/v1/projections/{name}/parkedEvents/{position}:skip:\x01*\x12\x9e\x01\n\x11ListSkippedEvents\x12,.meterlog.common.v1.ListSkippedEventsRequest\x1a-.meterlog.common.v1.ListSkippedEventsResponse\",\x82\xd3\xe4\x93\x02&\x12$/v1/projections/{name}/skippedEventsb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,20 +35,58 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PROJECTIONSERVICE'].methods_by_name['ListProjections']._loaded_options = None
   _globals['_PROJECTIONSERVICE'].methods_by_name['ListProjections']._serialized_options = b'\202\323\344\223\002\021\022\017/v1/projections'
-  _globals['_REBUILDMODE']._serialized_start=676
-  _globals['_REBUILDMODE']._serialized_end=810
-  _globals['_LISTPROJECTIONSREQUEST']._serialized_start=89
-  _globals['_LISTPROJECTIONSREQUEST']._serialized_end=113
-  _globals['_LISTPROJECTIONSRESPONSE']._serialized_start=115
-  _globals['_LISTPROJECTIONSRESPONSE']._serialized_end=193
-  _globals['_PROJECTION']._serialized_start=195
-  _globals['_PROJECTION']._serialized_end=322
-  _globals['_REBUILDPROJECTIONREQUEST']._serialized_start=324
-  _globals['_REBUILDPROJECTIONREQUEST']._serialized_end=411
-  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_start=414
-  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_end=557
-  _globals['_REBUILDCOMPARISON']._serialized_start=559
-  _globals['_REBUILDCOMPARISON']._serialized_end=673
-  _globals['_PROJECTIONSERVICE']._serialized_start=813
-  _globals['_PROJECTIONSERVICE']._serialized_end=1082
+  _globals['_PROJECTIONSERVICE'].methods_by_name['CancelRebuild']._loaded_options = None
+  _globals['_PROJECTIONSERVICE'].methods_by_name['CancelRebuild']._serialized_options = b'\202\323\344\223\002)\"$/v1/projections/{name}:cancelRebuild:\001*'
+  _globals['_PROJECTIONSERVICE'].methods_by_name['DiscardRebuilds']._loaded_options = None
+  _globals['_PROJECTIONSERVICE'].methods_by_name['DiscardRebuilds']._serialized_options = b'\202\323\344\223\002+\"&/v1/projections/{name}:discardRebuilds:\001*'
+  _globals['_PROJECTIONSERVICE'].methods_by_name['ListParkedEvents']._loaded_options = None
+  _globals['_PROJECTIONSERVICE'].methods_by_name['ListParkedEvents']._serialized_options = b'\202\323\344\223\002%\022#/v1/projections/{name}/parkedEvents'
+  _globals['_PROJECTIONSERVICE'].methods_by_name['SkipParkedEvent']._loaded_options = None
+  _globals['_PROJECTIONSERVICE'].methods_by_name['SkipParkedEvent']._serialized_options = b'\202\323\344\223\0028\"3/v1/projections/{name}/parkedEvents/{position}:skip:\001*'
+  _globals['_PROJECTIONSERVICE'].methods_by_name['ListSkippedEvents']._loaded_options = None
+  _globals['_PROJECTIONSERVICE'].methods_by_name['ListSkippedEvents']._serialized_options = b'\202\323\344\223\002&\022$/v1/projections/{name}/skippedEvents'
+  _globals['_REBUILDMODE']._serialized_start=2444
+  _globals['_REBUILDMODE']._serialized_end=2578
+  _globals['_LISTPROJECTIONSREQUEST']._serialized_start=122
+  _globals['_LISTPROJECTIONSREQUEST']._serialized_end=146
+  _globals['_LISTPROJECTIONSRESPONSE']._serialized_start=148
+  _globals['_LISTPROJECTIONSRESPONSE']._serialized_end=226
+  _globals['_PROJECTION']._serialized_start=229
+  _globals['_PROJECTION']._serialized_end=508
+  _globals['_HELDREBUILD']._serialized_start=510
+  _globals['_HELDREBUILD']._serialized_end=577
+  _globals['_REBUILDPROJECTIONREQUEST']._serialized_start=580
+  _globals['_REBUILDPROJECTIONREQUEST']._serialized_end=756
+  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_start=759
+  _globals['_REBUILDPROJECTIONRESPONSE']._serialized_end=1020
+  _globals['_REBUILDCOMPARISON']._serialized_start=1023
+  _globals['_REBUILDCOMPARISON']._serialized_end=1195
+  _globals['_TABLEDIFFERENCE']._serialized_start=1197
+  _globals['_TABLEDIFFERENCE']._serialized_end=1306
+  _globals['_CANCELREBUILDREQUEST']._serialized_start=1308
+  _globals['_CANCELREBUILDREQUEST']._serialized_end=1344
+  _globals['_CANCELREBUILDRESPONSE']._serialized_start=1346
+  _globals['_CANCELREBUILDRESPONSE']._serialized_end=1369
+  _globals['_DISCARDREBUILDSREQUEST']._serialized_start=1371
+  _globals['_DISCARDREBUILDSREQUEST']._serialized_end=1427
+  _globals['_DISCARDREBUILDSRESPONSE']._serialized_start=1429
+  _globals['_DISCARDREBUILDSRESPONSE']._serialized_end=1506
+  _globals['_LISTPARKEDEVENTSREQUEST']._serialized_start=1508
+  _globals['_LISTPARKEDEVENTSREQUEST']._serialized_end=1586
+  _globals['_LISTPARKEDEVENTSRESPONSE']._serialized_start=1589
+  _globals['_LISTPARKEDEVENTSRESPONSE']._serialized_end=1740
+  _globals['_PARKEDEVENT']._serialized_start=1743
+  _globals['_PARKEDEVENT']._serialized_end=1876
+  _globals['_SKIPPARKEDEVENTREQUEST']._serialized_start=1878
+  _globals['_SKIPPARKEDEVENTREQUEST']._serialized_end=1970
+  _globals['_SKIPPARKEDEVENTRESPONSE']._serialized_start=1972
+  _globals['_SKIPPARKEDEVENTRESPONSE']._serialized_end=2048
+  _globals['_LISTSKIPPEDEVENTSREQUEST']._serialized_start=2050
+  _globals['_LISTSKIPPEDEVENTSREQUEST']._serialized_end=2129
+  _globals['_LISTSKIPPEDEVENTSRESPONSE']._serialized_start=2131
+  _globals['_LISTSKIPPEDEVENTSRESPONSE']._serialized_end=2233
+  _globals['_SKIPPEDEVENT']._serialized_start=2236
+  _globals['_SKIPPEDEVENT']._serialized_end=2441
+  _globals['_PROJECTIONSERVICE']._serialized_start=2581
+  _globals['_PROJECTIONSERVICE']._serialized_end=3653
 # @@protoc_insertion_point(module_scope)

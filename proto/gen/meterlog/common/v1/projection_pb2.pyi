@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -30,7 +31,7 @@ class _RebuildModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RebuildMo
     REBUILD_MODE_SWAP_WHEN_EQUAL: _RebuildMode.ValueType  # 1
     """They take over when equal; when not, they are dropped and the live ones stay."""
     REBUILD_MODE_COMPARE_ONLY: _RebuildMode.ValueType  # 2
-    """They are dropped in any case."""
+    """They are dropped in any case: a dry run."""
     REBUILD_MODE_REPLACE: _RebuildMode.ValueType  # 3
     """They take over in any case: the repair of live tables that a comparison has found wrong, for the log is the truth."""
 
@@ -42,7 +43,7 @@ REBUILD_MODE_UNSPECIFIED: RebuildMode.ValueType  # 0
 REBUILD_MODE_SWAP_WHEN_EQUAL: RebuildMode.ValueType  # 1
 """They take over when equal; when not, they are dropped and the live ones stay."""
 REBUILD_MODE_COMPARE_ONLY: RebuildMode.ValueType  # 2
-"""They are dropped in any case."""
+"""They are dropped in any case: a dry run."""
 REBUILD_MODE_REPLACE: RebuildMode.ValueType  # 3
 """They take over in any case: the repair of live tables that a comparison has found wrong, for the log is the truth."""
 Global___RebuildMode: _TypeAlias = RebuildMode  # noqa: Y015
@@ -100,6 +101,11 @@ class Projection(_message.Message):
     HEAD_POSITION_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     STOP_REASON_FIELD_NUMBER: _builtins.int
+    PARKED_EVENTS_FIELD_NUMBER: _builtins.int
+    SKIPPED_EVENTS_FIELD_NUMBER: _builtins.int
+    HELD_REBUILDS_FIELD_NUMBER: _builtins.int
+    REBUILD_RUNS_FIELD_NUMBER: _builtins.int
+    SETS_EVENTS_ASIDE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique among all services, such as "usage_windows"."""
     generation: _builtins.int
@@ -112,6 +118,18 @@ class Projection(_message.Message):
     """True when every event that concerns it has been folded."""
     stop_reason: _builtins.str
     """Why folding stopped, in words; empty while it runs."""
+    parked_events: _builtins.int
+    """Number of events that are parked: in the log, but not in these tables, and not decided about."""
+    skipped_events: _builtins.int
+    """Number of events that operators decided to leave out."""
+    rebuild_runs: _builtins.bool
+    """True while a rebuild of it runs."""
+    sets_events_aside: _builtins.bool
+    """True when it sets events aside and holds rebuilds; false for an index, which stops at what it does not know."""
+    @_builtins.property
+    def held_rebuilds(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldRebuild]:
+        """Rebuilds that are held and can be gone on with, by position."""
+
     def __init__(
         self,
         *,
@@ -121,14 +139,49 @@ class Projection(_message.Message):
         head_position: _builtins.int = ...,
         caught_up: _builtins.bool = ...,
         stop_reason: _builtins.str = ...,
+        parked_events: _builtins.int = ...,
+        skipped_events: _builtins.int = ...,
+        held_rebuilds: _abc.Iterable[Global___HeldRebuild] | None = ...,
+        rebuild_runs: _builtins.bool = ...,
+        sets_events_aside: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "generation", b"generation", "head_position", b"head_position", "name", b"name", "position", b"position", "stop_reason", b"stop_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "generation", b"generation", "head_position", b"head_position", "held_rebuilds", b"held_rebuilds", "name", b"name", "parked_events", b"parked_events", "position", b"position", "rebuild_runs", b"rebuild_runs", "sets_events_aside", b"sets_events_aside", "skipped_events", b"skipped_events", "stop_reason", b"stop_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Projection: _TypeAlias = Projection  # noqa: Y015
+
+@_typing.final
+class HeldRebuild(_message.Message):
+    """A rebuild that was stopped before its end, with its tables."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    GENERATION_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Log position up to which it is folded."""
+    events: _builtins.int
+    """Events folded so far."""
+    generation: _builtins.int
+    """Generation of its tables."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        events: _builtins.int = ...,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "generation", b"generation", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HeldRebuild: _TypeAlias = HeldRebuild  # noqa: Y015
 
 @_typing.final
 class RebuildProjectionRequest(_message.Message):
@@ -138,19 +191,37 @@ class RebuildProjectionRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     MODE_FIELD_NUMBER: _builtins.int
+    FROM_POSITION_FIELD_NUMBER: _builtins.int
+    RESUME_FIELD_NUMBER: _builtins.int
+    UNTIL_POSITION_FIELD_NUMBER: _builtins.int
+    EXAMPLE_KEYS_MAX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Required. The projection's name; NOT_FOUND when this service has none of that name."""
     mode: Global___RebuildMode.ValueType
     """What becomes of the rebuilt tables. Default: they take over when equal."""
+    from_position: _builtins.int
+    """Go on with the rebuild that is held at this position; FAILED_PRECONDITION (NO_REBUILD_HELD) when none is held there.
+    Default 0: from the first event.
+    """
+    resume: _builtins.bool
+    """True: go on with the rebuild that is held furthest. Not together with from_position."""
+    until_position: _builtins.int
+    """Stop at this position and hold the rebuild there; nothing is compared. Default 0: to the end, and compare."""
+    example_keys_max: _builtins.int
+    """Number of keys that are shown of each table that differs, 0 to 100. Default 0."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         mode: Global___RebuildMode.ValueType = ...,
+        from_position: _builtins.int = ...,
+        resume: _builtins.bool = ...,
+        until_position: _builtins.int = ...,
+        example_keys_max: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example_keys_max", b"example_keys_max", "from_position", b"from_position", "mode", b"mode", "name", b"name", "resume", b"resume", "until_position", b"until_position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -166,15 +237,26 @@ class RebuildProjectionResponse(_message.Message):
     HEAD_POSITION_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
     COMPARISON_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Log position reached by the rebuild."""
     head_position: _builtins.int
     """Log position of the newest event when the message was sent."""
     events: _builtins.int
     """Events folded so far."""
+    events_per_second: _builtins.int
+    """Events folded a second since the call began, rounded; 0 while nothing can be said."""
+    seconds_left: _builtins.int
+    """Seconds left, estimated from the share of the log's positions that was passed. Absent while nothing can be said."""
     @_builtins.property
     def comparison(self) -> Global___RebuildComparison:
-        """Set in the last message only."""
+        """Set in the last message only, when the rebuild went to the end."""
+
+    @_builtins.property
+    def held(self) -> Global___HeldRebuild:
+        """Set in the last message only, when the rebuild stopped at until_position."""
 
     def __init__(
         self,
@@ -183,12 +265,17 @@ class RebuildProjectionResponse(_message.Message):
         head_position: _builtins.int = ...,
         events: _builtins.int = ...,
         comparison: Global___RebuildComparison | None = ...,
+        events_per_second: _builtins.int = ...,
+        seconds_left: _builtins.int | None = ...,
+        held: Global___HeldRebuild | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "comparison", b"comparison", "held", b"held", "seconds_left", b"seconds_left"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison", b"comparison", "events", b"events", "head_position", b"head_position", "position", b"position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "comparison", b"comparison", "events", b"events", "events_per_second", b"events_per_second", "head_position", b"head_position", "held", b"held", "position", b"position", "seconds_left", b"seconds_left"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__seconds_left: _TypeAlias = _typing.Literal["seconds_left"]  # noqa: Y015
+    _WhichOneofArgType__seconds_left: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_left) -> _WhichOneofReturnType__seconds_left | None: ...
 
 Global___RebuildProjectionResponse: _TypeAlias = RebuildProjectionResponse  # noqa: Y015
 
@@ -203,16 +290,23 @@ class RebuildComparison(_message.Message):
     REBUILT_DIGEST_FIELD_NUMBER: _builtins.int
     EQUAL_FIELD_NUMBER: _builtins.int
     SWAPPED_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Log position of both."""
     live_digest: _builtins.str
-    """SHA-256 over every row of the live tables in key order, lower-case hexadecimal."""
+    """Two SHA-256, lower-case hexadecimal, joined by "-": over the content of every row of the live tables in key order,
+    and over what may differ between logs of equal content, such as positions.
+    """
     rebuilt_digest: _builtins.str
     """The same over the rebuilt tables."""
     equal: _builtins.bool
     """True when both digests are equal."""
     swapped: _builtins.bool
     """True when the rebuilt tables now answer queries."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___TableDifference]:
+        """The tables that differ, by name. Empty when equal, and when the rebuilt tables took over."""
+
     def __init__(
         self,
         *,
@@ -221,11 +315,423 @@ class RebuildComparison(_message.Message):
         rebuilt_digest: _builtins.str = ...,
         equal: _builtins.bool = ...,
         swapped: _builtins.bool = ...,
+        differences: _abc.Iterable[Global___TableDifference] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["equal", b"equal", "live_digest", b"live_digest", "position", b"position", "rebuilt_digest", b"rebuilt_digest", "swapped", b"swapped"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "equal", b"equal", "live_digest", b"live_digest", "position", b"position", "rebuilt_digest", b"rebuilt_digest", "swapped", b"swapped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RebuildComparison: _TypeAlias = RebuildComparison  # noqa: Y015
+
+@_typing.final
+class TableDifference(_message.Message):
+    """How a table differs between the live and the rebuilt projection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TABLE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    LIVE_ROWS_FIELD_NUMBER: _builtins.int
+    REBUILT_ROWS_FIELD_NUMBER: _builtins.int
+    EXAMPLE_KEYS_FIELD_NUMBER: _builtins.int
+    table: _builtins.str
+    """Name of the table, without its generation."""
+    rows: _builtins.int
+    """Keys with a row that is missing, or that differs, on either side."""
+    live_rows: _builtins.int
+    """Rows of the live table in all."""
+    rebuilt_rows: _builtins.int
+    """Rows of the rebuilt table in all."""
+    @_builtins.property
+    def example_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The first keys that differ, in key order, as "column=value, column=value"."""
+
+    def __init__(
+        self,
+        *,
+        table: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        live_rows: _builtins.int = ...,
+        rebuilt_rows: _builtins.int = ...,
+        example_keys: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["example_keys", b"example_keys", "live_rows", b"live_rows", "rebuilt_rows", b"rebuilt_rows", "rows", b"rows", "table", b"table"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TableDifference: _TypeAlias = TableDifference  # noqa: Y015
+
+@_typing.final
+class CancelRebuildRequest(_message.Message):
+    """Asks to end a rebuild."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The projection's name; NOT_FOUND when this service has none of that name."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRebuildRequest: _TypeAlias = CancelRebuildRequest  # noqa: Y015
+
+@_typing.final
+class CancelRebuildResponse(_message.Message):
+    """Answers that the rebuild ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelRebuildResponse: _TypeAlias = CancelRebuildResponse  # noqa: Y015
+
+@_typing.final
+class DiscardRebuildsRequest(_message.Message):
+    """Asks to drop rebuilds that are held."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The projection's name; NOT_FOUND when this service has none of that name."""
+    position: _builtins.int
+    """Only the one that is held at this position. Default 0: all of them."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "position", b"position"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardRebuildsRequest: _TypeAlias = DiscardRebuildsRequest  # noqa: Y015
+
+@_typing.final
+class DiscardRebuildsResponse(_message.Message):
+    """Answers what was dropped."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISCARDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def discarded(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldRebuild]:
+        """The rebuilds that are gone now."""
+
+    def __init__(
+        self,
+        *,
+        discarded: _abc.Iterable[Global___HeldRebuild] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["discarded", b"discarded"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DiscardRebuildsResponse: _TypeAlias = DiscardRebuildsResponse  # noqa: Y015
+
+@_typing.final
+class ListParkedEventsRequest(_message.Message):
+    """Asks for the events that a projection has set aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The projection's name; NOT_FOUND when this service has none of that name."""
+    page_size: _builtins.int
+    """Number of events to return, 1 to 1000. Default 100."""
+    page_token: _builtins.str
+    """Continues a list: next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListParkedEventsRequest: _TypeAlias = ListParkedEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListParkedEventsResponse(_message.Message):
+    """Lists the events that a projection has set aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    STOPPING_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Leads to the next page; empty on the last one."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParkedEvent]:
+        """Parked events that nobody decided about yet, by position."""
+
+    @_builtins.property
+    def stopping(self) -> Global___ParkedEvent:
+        """The event that stops the projection; absent while it folds."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___ParkedEvent] | None = ...,
+        stopping: Global___ParkedEvent | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["stopping", b"stopping"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token", "stopping", b"stopping"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListParkedEventsResponse: _TypeAlias = ListParkedEventsResponse  # noqa: Y015
+
+@_typing.final
+class ParkedEvent(_message.Message):
+    """An event of the log that is not in a projection's tables."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    KNOWN_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Its log position."""
+    stream: _builtins.str
+    """Its stream."""
+    version: _builtins.int
+    """Its version in the stream."""
+    type: _builtins.str
+    """Its type."""
+    schema_version: _builtins.int
+    """Its schema version."""
+    reason: _builtins.str
+    """Why it was set aside, in words."""
+    known: _builtins.bool
+    """True when this release knows its type and version, so that folding anew takes it in."""
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        stream: _builtins.str = ...,
+        version: _builtins.int = ...,
+        type: _builtins.str = ...,
+        schema_version: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        known: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known", b"known", "position", b"position", "reason", b"reason", "schema_version", b"schema_version", "stream", b"stream", "type", b"type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParkedEvent: _TypeAlias = ParkedEvent  # noqa: Y015
+
+@_typing.final
+class SkipParkedEventRequest(_message.Message):
+    """Asks to leave an event out of a projection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The projection's name; NOT_FOUND when this service has none of that name."""
+    position: _builtins.int
+    """Required. Log position of the event."""
+    reason: _builtins.str
+    """Required. Why, for those who read it later; at most 500 characters."""
+    decided_by: _builtins.str
+    """Who decides; at most 100 characters. Default: only the name of the key is recorded."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        position: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_by", b"decided_by", "name", b"name", "position", b"position", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkipParkedEventRequest: _TypeAlias = SkipParkedEventRequest  # noqa: Y015
+
+@_typing.final
+class SkipParkedEventResponse(_message.Message):
+    """Answers with the decision."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def skipped(self) -> Global___SkippedEvent:
+        """The decision as it stands in the log; that of the first time when it had been made already."""
+
+    def __init__(
+        self,
+        *,
+        skipped: Global___SkippedEvent | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["skipped", b"skipped"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["skipped", b"skipped"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkipParkedEventResponse: _TypeAlias = SkipParkedEventResponse  # noqa: Y015
+
+@_typing.final
+class ListSkippedEventsRequest(_message.Message):
+    """Asks for the decisions to leave events out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Required. The projection's name; NOT_FOUND when this service has none of that name."""
+    page_size: _builtins.int
+    """Number of decisions to return, 1 to 1000. Default 100."""
+    page_token: _builtins.str
+    """Continues a list: next_page_token of the page before."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSkippedEventsRequest: _TypeAlias = ListSkippedEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListSkippedEventsResponse(_message.Message):
+    """Lists the decisions to leave events out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Leads to the next page; empty on the last one."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___SkippedEvent]:
+        """The decisions, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___SkippedEvent] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSkippedEventsResponse: _TypeAlias = ListSkippedEventsResponse  # noqa: Y015
+
+@_typing.final
+class SkippedEvent(_message.Message):
+    """A decision to leave an event out of a projection."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    STREAM_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    SCHEMA_VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DECIDED_BY_FIELD_NUMBER: _builtins.int
+    KEY_NAME_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Log position of the event."""
+    stream: _builtins.str
+    """Its stream."""
+    version: _builtins.int
+    """Its version in the stream."""
+    type: _builtins.str
+    """Its type."""
+    schema_version: _builtins.int
+    """Its schema version."""
+    reason: _builtins.str
+    """Why."""
+    decided_by: _builtins.str
+    """Who decided it, as they called themselves; empty when they did not say."""
+    key_name: _builtins.str
+    """Name of the API key that the decision came with."""
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        stream: _builtins.str = ...,
+        version: _builtins.int = ...,
+        type: _builtins.str = ...,
+        schema_version: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        decided_by: _builtins.str = ...,
+        key_name: _builtins.str = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "decided_by", b"decided_by", "key_name", b"key_name", "position", b"position", "reason", b"reason", "schema_version", b"schema_version", "stream", b"stream", "type", b"type", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SkippedEvent: _TypeAlias = SkippedEvent  # noqa: Y015

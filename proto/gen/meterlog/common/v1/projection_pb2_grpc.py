@@ -26,8 +26,8 @@ if _version_not_supported:
 
 
 class ProjectionServiceStub:
-    """Shows a service's projections and rebuilds them from the log.
-    Each service serves it for the projections that it owns.
+    """Shows a service's projections, rebuilds them from the log, and lets an operator decide about events that cannot be
+    folded. Each service serves it for the projections that it owns.
     """
 
     def __init__(self, channel):
@@ -46,11 +46,36 @@ class ProjectionServiceStub:
                 request_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.RebuildProjectionRequest.SerializeToString,
                 response_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.RebuildProjectionResponse.FromString,
                 _registered_method=True)
+        self.CancelRebuild = channel.unary_unary(
+                '/meterlog.common.v1.ProjectionService/CancelRebuild',
+                request_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.CancelRebuildRequest.SerializeToString,
+                response_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.CancelRebuildResponse.FromString,
+                _registered_method=True)
+        self.DiscardRebuilds = channel.unary_unary(
+                '/meterlog.common.v1.ProjectionService/DiscardRebuilds',
+                request_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.DiscardRebuildsRequest.SerializeToString,
+                response_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.DiscardRebuildsResponse.FromString,
+                _registered_method=True)
+        self.ListParkedEvents = channel.unary_unary(
+                '/meterlog.common.v1.ProjectionService/ListParkedEvents',
+                request_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.ListParkedEventsRequest.SerializeToString,
+                response_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.ListParkedEventsResponse.FromString,
+                _registered_method=True)
+        self.SkipParkedEvent = channel.unary_unary(
+                '/meterlog.common.v1.ProjectionService/SkipParkedEvent',
+                request_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.SkipParkedEventRequest.SerializeToString,
+                response_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.SkipParkedEventResponse.FromString,
+                _registered_method=True)
+        self.ListSkippedEvents = channel.unary_unary(
+                '/meterlog.common.v1.ProjectionService/ListSkippedEvents',
+                request_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.ListSkippedEventsRequest.SerializeToString,
+                response_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.ListSkippedEventsResponse.FromString,
+                _registered_method=True)
 
 
 class ProjectionServiceServicer:
-    """Shows a service's projections and rebuilds them from the log.
-    Each service serves it for the projections that it owns.
+    """Shows a service's projections, rebuilds them from the log, and lets an operator decide about events that cannot be
+    folded. Each service serves it for the projections that it owns.
     """
 
     def ListProjections(self, request, context):
@@ -61,10 +86,51 @@ class ProjectionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RebuildProjection(self, request, context):
-        """Rebuilds one projection from the first event beside the live one, compares both at the same log position,
-        and, when equal or told to, puts the rebuilt one in its place. Streams progress; the last message holds the
-        comparison.
-        Queries go on being answered by the live one. Safe to repeat.
+        """Rebuilds one projection from the first event, or from where an earlier rebuild is held, beside the live one;
+        compares both at the same log position, and, when equal or told to, puts the rebuilt one in its place. Streams
+        progress; the last message holds the comparison, or where the rebuild is held.
+        Queries go on being answered by the live one. Nothing is appended and nothing is sent. Cancelling the call ends the
+        rebuild, and holds it where it stood. Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelRebuild(self, request, context):
+        """Ends the rebuild of a projection that runs now, whoever started it; it is held where it stands. Returns at once,
+        the rebuild ends with its page in hand. FAILED_PRECONDITION (NO_REBUILD_RUNS) when none runs. Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DiscardRebuilds(self, request, context):
+        """Drops the tables of rebuilds that are held. Safe to repeat.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListParkedEvents(self, request, context):
+        """Lists the events that a projection has set aside because this release does not know them, in log order, and the
+        one that stops it, if any.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SkipParkedEvent(self, request, context):
+        """Decides that an event which is parked, or which stops the projection, is left out of it for ever. The decision is
+        an event of the log, so that a rebuild leaves it out as well. Safe to repeat: a decision is made once.
+        NOT_FOUND for an event that is neither parked nor stops the projection. FAILED_PRECONDITION (REBUILD_RUNS) while
+        the projection is rebuilt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSkippedEvents(self, request, context):
+        """Lists the decisions to leave events out of a projection, oldest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -83,6 +149,31 @@ def add_ProjectionServiceServicer_to_server(servicer, server):
                     request_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.RebuildProjectionRequest.FromString,
                     response_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.RebuildProjectionResponse.SerializeToString,
             ),
+            'CancelRebuild': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelRebuild,
+                    request_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.CancelRebuildRequest.FromString,
+                    response_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.CancelRebuildResponse.SerializeToString,
+            ),
+            'DiscardRebuilds': grpc.unary_unary_rpc_method_handler(
+                    servicer.DiscardRebuilds,
+                    request_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.DiscardRebuildsRequest.FromString,
+                    response_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.DiscardRebuildsResponse.SerializeToString,
+            ),
+            'ListParkedEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListParkedEvents,
+                    request_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.ListParkedEventsRequest.FromString,
+                    response_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.ListParkedEventsResponse.SerializeToString,
+            ),
+            'SkipParkedEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.SkipParkedEvent,
+                    request_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.SkipParkedEventRequest.FromString,
+                    response_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.SkipParkedEventResponse.SerializeToString,
+            ),
+            'ListSkippedEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSkippedEvents,
+                    request_deserializer=meterlog_dot_common_dot_v1_dot_projection__pb2.ListSkippedEventsRequest.FromString,
+                    response_serializer=meterlog_dot_common_dot_v1_dot_projection__pb2.ListSkippedEventsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'meterlog.common.v1.ProjectionService', rpc_method_handlers)
@@ -92,8 +183,8 @@ def add_ProjectionServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ProjectionService:
-    """Shows a service's projections and rebuilds them from the log.
-    Each service serves it for the projections that it owns.
+    """Shows a service's projections, rebuilds them from the log, and lets an operator decide about events that cannot be
+    folded. Each service serves it for the projections that it owns.
     """
 
     @staticmethod
@@ -140,6 +231,141 @@ class ProjectionService:
             '/meterlog.common.v1.ProjectionService/RebuildProjection',
             meterlog_dot_common_dot_v1_dot_projection__pb2.RebuildProjectionRequest.SerializeToString,
             meterlog_dot_common_dot_v1_dot_projection__pb2.RebuildProjectionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelRebuild(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.common.v1.ProjectionService/CancelRebuild',
+            meterlog_dot_common_dot_v1_dot_projection__pb2.CancelRebuildRequest.SerializeToString,
+            meterlog_dot_common_dot_v1_dot_projection__pb2.CancelRebuildResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DiscardRebuilds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.common.v1.ProjectionService/DiscardRebuilds',
+            meterlog_dot_common_dot_v1_dot_projection__pb2.DiscardRebuildsRequest.SerializeToString,
+            meterlog_dot_common_dot_v1_dot_projection__pb2.DiscardRebuildsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListParkedEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.common.v1.ProjectionService/ListParkedEvents',
+            meterlog_dot_common_dot_v1_dot_projection__pb2.ListParkedEventsRequest.SerializeToString,
+            meterlog_dot_common_dot_v1_dot_projection__pb2.ListParkedEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SkipParkedEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.common.v1.ProjectionService/SkipParkedEvent',
+            meterlog_dot_common_dot_v1_dot_projection__pb2.SkipParkedEventRequest.SerializeToString,
+            meterlog_dot_common_dot_v1_dot_projection__pb2.SkipParkedEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSkippedEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.common.v1.ProjectionService/ListSkippedEvents',
+            meterlog_dot_common_dot_v1_dot_projection__pb2.ListSkippedEventsRequest.SerializeToString,
+            meterlog_dot_common_dot_v1_dot_projection__pb2.ListSkippedEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,8 +27,8 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ProjectionServiceStub:
-    """Shows a service's projections and rebuilds them from the log.
-    Each service serves it for the projections that it owns.
+    """Shows a service's projections, rebuilds them from the log, and lets an operator decide about events that cannot be
+    folded. Each service serves it for the projections that it owns.
     """
 
     @_typing.overload
@@ -38,31 +38,69 @@ class ProjectionServiceStub:
     ListProjections: _grpc.UnaryUnaryMultiCallable[_projection_pb2.ListProjectionsRequest, _projection_pb2.ListProjectionsResponse]
     """Lists the projections of this service with their position and lag."""
     RebuildProjection: _grpc.UnaryStreamMultiCallable[_projection_pb2.RebuildProjectionRequest, _projection_pb2.RebuildProjectionResponse]
-    """Rebuilds one projection from the first event beside the live one, compares both at the same log position,
-    and, when equal or told to, puts the rebuilt one in its place. Streams progress; the last message holds the
-    comparison.
-    Queries go on being answered by the live one. Safe to repeat.
+    """Rebuilds one projection from the first event, or from where an earlier rebuild is held, beside the live one;
+    compares both at the same log position, and, when equal or told to, puts the rebuilt one in its place. Streams
+    progress; the last message holds the comparison, or where the rebuild is held.
+    Queries go on being answered by the live one. Nothing is appended and nothing is sent. Cancelling the call ends the
+    rebuild, and holds it where it stood. Safe to repeat.
     """
+    CancelRebuild: _grpc.UnaryUnaryMultiCallable[_projection_pb2.CancelRebuildRequest, _projection_pb2.CancelRebuildResponse]
+    """Ends the rebuild of a projection that runs now, whoever started it; it is held where it stands. Returns at once,
+    the rebuild ends with its page in hand. FAILED_PRECONDITION (NO_REBUILD_RUNS) when none runs. Safe to repeat.
+    """
+    DiscardRebuilds: _grpc.UnaryUnaryMultiCallable[_projection_pb2.DiscardRebuildsRequest, _projection_pb2.DiscardRebuildsResponse]
+    """Drops the tables of rebuilds that are held. Safe to repeat."""
+    ListParkedEvents: _grpc.UnaryUnaryMultiCallable[_projection_pb2.ListParkedEventsRequest, _projection_pb2.ListParkedEventsResponse]
+    """Lists the events that a projection has set aside because this release does not know them, in log order, and the
+    one that stops it, if any.
+    """
+    SkipParkedEvent: _grpc.UnaryUnaryMultiCallable[_projection_pb2.SkipParkedEventRequest, _projection_pb2.SkipParkedEventResponse]
+    """Decides that an event which is parked, or which stops the projection, is left out of it for ever. The decision is
+    an event of the log, so that a rebuild leaves it out as well. Safe to repeat: a decision is made once.
+    NOT_FOUND for an event that is neither parked nor stops the projection. FAILED_PRECONDITION (REBUILD_RUNS) while
+    the projection is rebuilt.
+    """
+    ListSkippedEvents: _grpc.UnaryUnaryMultiCallable[_projection_pb2.ListSkippedEventsRequest, _projection_pb2.ListSkippedEventsResponse]
+    """Lists the decisions to leave events out of a projection, oldest first."""
 
 @_typing.type_check_only
 class ProjectionServiceAsyncStub(ProjectionServiceStub):
-    """Shows a service's projections and rebuilds them from the log.
-    Each service serves it for the projections that it owns.
+    """Shows a service's projections, rebuilds them from the log, and lets an operator decide about events that cannot be
+    folded. Each service serves it for the projections that it owns.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListProjections: _aio.UnaryUnaryMultiCallable[_projection_pb2.ListProjectionsRequest, _projection_pb2.ListProjectionsResponse]  # type: ignore[assignment]
     """Lists the projections of this service with their position and lag."""
     RebuildProjection: _aio.UnaryStreamMultiCallable[_projection_pb2.RebuildProjectionRequest, _projection_pb2.RebuildProjectionResponse]  # type: ignore[assignment]
-    """Rebuilds one projection from the first event beside the live one, compares both at the same log position,
-    and, when equal or told to, puts the rebuilt one in its place. Streams progress; the last message holds the
-    comparison.
-    Queries go on being answered by the live one. Safe to repeat.
+    """Rebuilds one projection from the first event, or from where an earlier rebuild is held, beside the live one;
+    compares both at the same log position, and, when equal or told to, puts the rebuilt one in its place. Streams
+    progress; the last message holds the comparison, or where the rebuild is held.
+    Queries go on being answered by the live one. Nothing is appended and nothing is sent. Cancelling the call ends the
+    rebuild, and holds it where it stood. Safe to repeat.
     """
+    CancelRebuild: _aio.UnaryUnaryMultiCallable[_projection_pb2.CancelRebuildRequest, _projection_pb2.CancelRebuildResponse]  # type: ignore[assignment]
+    """Ends the rebuild of a projection that runs now, whoever started it; it is held where it stands. Returns at once,
+    the rebuild ends with its page in hand. FAILED_PRECONDITION (NO_REBUILD_RUNS) when none runs. Safe to repeat.
+    """
+    DiscardRebuilds: _aio.UnaryUnaryMultiCallable[_projection_pb2.DiscardRebuildsRequest, _projection_pb2.DiscardRebuildsResponse]  # type: ignore[assignment]
+    """Drops the tables of rebuilds that are held. Safe to repeat."""
+    ListParkedEvents: _aio.UnaryUnaryMultiCallable[_projection_pb2.ListParkedEventsRequest, _projection_pb2.ListParkedEventsResponse]  # type: ignore[assignment]
+    """Lists the events that a projection has set aside because this release does not know them, in log order, and the
+    one that stops it, if any.
+    """
+    SkipParkedEvent: _aio.UnaryUnaryMultiCallable[_projection_pb2.SkipParkedEventRequest, _projection_pb2.SkipParkedEventResponse]  # type: ignore[assignment]
+    """Decides that an event which is parked, or which stops the projection, is left out of it for ever. The decision is
+    an event of the log, so that a rebuild leaves it out as well. Safe to repeat: a decision is made once.
+    NOT_FOUND for an event that is neither parked nor stops the projection. FAILED_PRECONDITION (REBUILD_RUNS) while
+    the projection is rebuilt.
+    """
+    ListSkippedEvents: _aio.UnaryUnaryMultiCallable[_projection_pb2.ListSkippedEventsRequest, _projection_pb2.ListSkippedEventsResponse]  # type: ignore[assignment]
+    """Lists the decisions to leave events out of a projection, oldest first."""
 
 class ProjectionServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Shows a service's projections and rebuilds them from the log.
-    Each service serves it for the projections that it owns.
+    """Shows a service's projections, rebuilds them from the log, and lets an operator decide about events that cannot be
+    folded. Each service serves it for the projections that it owns.
     """
 
     @_abc_1.abstractmethod
@@ -79,10 +117,59 @@ class ProjectionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _projection_pb2.RebuildProjectionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_projection_pb2.RebuildProjectionResponse], _abc.AsyncIterator[_projection_pb2.RebuildProjectionResponse]]:
-        """Rebuilds one projection from the first event beside the live one, compares both at the same log position,
-        and, when equal or told to, puts the rebuilt one in its place. Streams progress; the last message holds the
-        comparison.
-        Queries go on being answered by the live one. Safe to repeat.
+        """Rebuilds one projection from the first event, or from where an earlier rebuild is held, beside the live one;
+        compares both at the same log position, and, when equal or told to, puts the rebuilt one in its place. Streams
+        progress; the last message holds the comparison, or where the rebuild is held.
+        Queries go on being answered by the live one. Nothing is appended and nothing is sent. Cancelling the call ends the
+        rebuild, and holds it where it stood. Safe to repeat.
         """
+
+    @_abc_1.abstractmethod
+    def CancelRebuild(
+        self,
+        request: _projection_pb2.CancelRebuildRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_projection_pb2.CancelRebuildResponse, _abc.Awaitable[_projection_pb2.CancelRebuildResponse]]:
+        """Ends the rebuild of a projection that runs now, whoever started it; it is held where it stands. Returns at once,
+        the rebuild ends with its page in hand. FAILED_PRECONDITION (NO_REBUILD_RUNS) when none runs. Safe to repeat.
+        """
+
+    @_abc_1.abstractmethod
+    def DiscardRebuilds(
+        self,
+        request: _projection_pb2.DiscardRebuildsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_projection_pb2.DiscardRebuildsResponse, _abc.Awaitable[_projection_pb2.DiscardRebuildsResponse]]:
+        """Drops the tables of rebuilds that are held. Safe to repeat."""
+
+    @_abc_1.abstractmethod
+    def ListParkedEvents(
+        self,
+        request: _projection_pb2.ListParkedEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_projection_pb2.ListParkedEventsResponse, _abc.Awaitable[_projection_pb2.ListParkedEventsResponse]]:
+        """Lists the events that a projection has set aside because this release does not know them, in log order, and the
+        one that stops it, if any.
+        """
+
+    @_abc_1.abstractmethod
+    def SkipParkedEvent(
+        self,
+        request: _projection_pb2.SkipParkedEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_projection_pb2.SkipParkedEventResponse, _abc.Awaitable[_projection_pb2.SkipParkedEventResponse]]:
+        """Decides that an event which is parked, or which stops the projection, is left out of it for ever. The decision is
+        an event of the log, so that a rebuild leaves it out as well. Safe to repeat: a decision is made once.
+        NOT_FOUND for an event that is neither parked nor stops the projection. FAILED_PRECONDITION (REBUILD_RUNS) while
+        the projection is rebuilt.
+        """
+
+    @_abc_1.abstractmethod
+    def ListSkippedEvents(
+        self,
+        request: _projection_pb2.ListSkippedEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_projection_pb2.ListSkippedEventsResponse, _abc.Awaitable[_projection_pb2.ListSkippedEventsResponse]]:
+        """Lists the decisions to leave events out of a projection, oldest first."""
 
 def add_ProjectionServiceServicer_to_server(servicer: ProjectionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
