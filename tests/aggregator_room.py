@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import MetaData, create_engine
+from sqlalchemy import MetaData
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.answer import answer
@@ -38,6 +38,7 @@ from services.kernel.timestamp import to_timestamp
 from services.projection.database import Database
 from services.projection.digest import tables_digest
 from services.projection.runner import ProjectionRunner
+from tests.databases import USUAL, scratch, tables_url
 from tests.plain_usage import Event
 
 NOW = datetime(2024, 6, 1, tzinfo=UTC)
@@ -92,28 +93,26 @@ class Folded:
 
 
 @contextmanager
-def folded(log: Log, cuts: Sequence[int] = (1_000,)) -> Iterator[Folded]:
+def folded(log: Log, cuts: Sequence[int] = (1_000,), database: str = USUAL) -> Iterator[Folded]:
     """The log folded in pieces of `cuts` events, again and again."""
     projection, metadata, position, turn = UsageWindows(log.store), MetaData(), BEGINNING, 0
     tables = projection.tables(metadata, SUFFIX)
-    engine = create_engine("sqlite://")
-    with engine.connect() as connection:
+    with scratch(database) as connection:
         metadata.create_all(connection)
         while position < log.store.head().position:
             page = log.store.read_all(after=position, categories=projection.categories, limit=cuts[turn % len(cuts)])
             projection.fold(connection, tables, page.events)
             position, turn = page.position, turn + 1
         yield Folded(UsageSnapshot(connection, tables, log.store, position), metadata)
-    engine.dispose()
 
 
 class AggregatorRoom:
     """The whole room: both projections fold live, the API answers, periods close when told."""
 
-    def __init__(self, folder: Path, log: Log | None = None, now: datetime = NOW) -> None:
+    def __init__(self, folder: Path, log: Log | None = None, now: datetime = NOW, database: str = USUAL) -> None:
         self.clock = SimulatedClock(now)
         self.log = log or Log(self.clock)
-        self._database = Database.open(f"sqlite:///{folder / 'tables.db'}")
+        self._database = Database.open(tables_url(database, folder), "aggregator")
         self.windows = ProjectionRunner(self.store, self._database, UsageWindows(self.store))
         self.periods = ProjectionRunner(self.store, self._database, UsagePeriods())
         self.windows.start()
@@ -169,8 +168,10 @@ class AggregatorRoom:
 
 
 @contextmanager
-def open_room(folder: Path, log: Log | None = None, now: datetime = NOW) -> Iterator[AggregatorRoom]:
-    room = AggregatorRoom(folder, log, now)
+def open_room(
+    folder: Path, log: Log | None = None, now: datetime = NOW, database: str = USUAL
+) -> Iterator[AggregatorRoom]:
+    room = AggregatorRoom(folder, log, now, database)
     try:
         yield room
     finally:

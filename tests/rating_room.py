@@ -28,6 +28,7 @@ from services.rating.numbering import series_stream
 from services.rating.readmodel.projection import BillingProjection
 from services.rating.usage_in_memory import UsageInMemory
 from services.rating.worker import BillingWorker
+from tests.databases import USUAL, tables_url
 
 GRACE = timedelta(hours=1)
 WAIT_S = 10.0
@@ -68,10 +69,10 @@ class FragileStore(MemoryEventStore):
 class RatingRoom:
     """A customer's way through rating, step by step; January 2024 is beginning."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, database: str = USUAL) -> None:
         self.clock = SimulatedClock(NEW_YEAR)
         self.store = FragileStore(self.clock)
-        self.database = Database.open(f"sqlite:///{folder / 'tables.db'}")
+        self.database = Database.open(tables_url(database, folder), "rating")
         self.books = ProjectionRunner(self.store, self.database, BillingProjection())
         self.usage = UsageInMemory(METERS)
         self.billing = self.billing_of_series("INV")
@@ -154,9 +155,9 @@ def per_request(amount: str) -> rating_pb2.Price:
 
 
 @contextmanager
-def open_room(folder: Path) -> Iterator[RatingRoom]:
+def open_room(folder: Path, database: str = USUAL) -> Iterator[RatingRoom]:
     """A room whose books are folded while it is open."""
-    room = RatingRoom(folder)
+    room = RatingRoom(folder, database)
     room.books.start()
     try:
         yield room

@@ -36,6 +36,7 @@ from services.notifier.signature import SALT_BYTES
 from services.notifier.transport import HttpTransport, Reach
 from services.projection.database import Database
 from services.projection.runner import ProjectionRunner
+from tests.databases import USUAL, tables_url
 
 NOON = datetime(2024, 2, 1, 12, tzinfo=UTC)
 MASTER_KEY = bytes(range(32))
@@ -58,6 +59,7 @@ class Bench:
         slots: int = 64,
         is_dry_run: bool = False,
         master_key: bytes = MASTER_KEY,
+        database: str = USUAL,
     ) -> None:
         self.clock = SimulatedClock(NOON)
         self.store: EventStore = MemoryEventStore(self.clock)
@@ -65,13 +67,15 @@ class Bench:
         self.is_dry_run = is_dry_run
         self.keyring = Keyring(master_key)
         self.folder = folder
-        self._generation = 0
+        self._database_kind = database
+        self._tables_url = tables_url(database, folder)
         self._is_started = False
 
     def start(self, *, with_lost_tables: bool = False) -> "Bench":
         """Start tables and workers."""
-        self._generation += with_lost_tables
-        self._database = Database.open(f"sqlite:///{self.folder / f'tables{self._generation}.db'}")
+        if with_lost_tables:
+            self._tables_url = tables_url(self._database_kind, self.folder, "tables_anew")
+        self._database = Database.open(self._tables_url, "notifier")
         self.runner = ProjectionRunner(self.store, self._database, WebhookProjection(), FOLD_BATCH_MAX)
         self.announcer = Announcer(self.store, self.runner)
         wall = SystemClock()

@@ -26,7 +26,7 @@ SETTINGS = (
 def build(context: Context) -> Service:
     """The room, wired."""
     store, clock, settings = context.store, context.clock, context.settings
-    database = Database.open(context.database_url)
+    database = Database.open(context.database_url, "aggregator")
     windows = ProjectionRunner(store, database, UsageWindows(store))
     periods = ProjectionRunner(store, database, UsagePeriods())
     face = AggregatorFace(

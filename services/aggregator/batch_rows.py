@@ -8,8 +8,8 @@ import pyarrow as pa
 from sqlalchemy import Connection, Row, and_, or_, select
 
 from services.aggregator.tables import UsageTables
-from services.aggregator.upsert import insert_missing
 from services.eventstore.event import Position, RecordedEvent, StreamName
+from services.projection.upsert import insert_missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,7 @@ def _select(table: Table, meter: str, aggregation: Aggregation) -> Select[Any]:
 
 
 def _read(connection: Connection, chosen: Select[Any], aggregation: Aggregation) -> Iterator[pa.Table]:
-    result = connection.execution_options(yield_per=FETCH_ROWS).execute(chosen)
+    result = connection.execute(chosen.execution_options(yield_per=FETCH_ROWS))
     for rows in result.partitions():
         yield _states(rows, aggregation)
 

@@ -10,9 +10,9 @@ from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.definition import Definition
 from services.aggregator.meter import Meter, MeterEvent, definition_of, no_meter
 from services.aggregator.tables import UsageTables
-from services.aggregator.upsert import upsert
 from services.kernel.clock import epoch_us, from_epoch_us
 from services.kernel.timestamp import from_timestamp
+from services.projection.upsert import upsert
 
 
 def fold_meter(connection: Connection, tables: UsageTables, event: MeterEvent) -> None:

@@ -12,7 +12,7 @@ from services.aggregator.counting import count_usage
 from services.aggregator.definition import Definition
 from services.aggregator.hour_states import KEYS, hours_between, read_rectangle, state_rows, state_table
 from services.aggregator.tables import UsageTables
-from services.aggregator.upsert import insert_missing, upsert
+from services.projection.upsert import insert_missing, upsert
 
 LOOK_UPS_MAX = 20_000
 """Pairs of hour and subject that are looked up at once although only some of them were touched."""

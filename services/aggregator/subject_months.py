@@ -10,10 +10,10 @@ from sqlalchemy import Connection, select
 from meterlog.events.v1.meter_pb2 import UsagePeriodClosed
 from services.aggregator.period import MONTH
 from services.aggregator.tables import UsageTables
-from services.aggregator.upsert import insert_missing, upsert
 from services.kernel.calendar import month_of
 from services.kernel.clock import epoch_us, from_epoch_us
 from services.kernel.timestamp import from_timestamp
+from services.projection.upsert import insert_missing, upsert
 
 UTC_ZONE = ZoneInfo("UTC")
 

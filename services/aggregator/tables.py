@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table
+
+from services.projection.columns import TEXT, Apart, apart, long_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +44,13 @@ def _meters(metadata: MetaData, suffix: str) -> Table:
     return Table(
         "meters" + suffix,
         metadata,
-        Column("slug", Text, primary_key=True),
-        Column("display_name", Text, nullable=False),
-        Column("event_type", Text, nullable=False),
-        Column("aggregation", Text, nullable=False),
-        Column("value_property", Text, nullable=False),
-        Column("group_by", Text, nullable=False),
-        Column("unit", Text, nullable=False),
+        Column("slug", TEXT, primary_key=True),
+        Column("display_name", TEXT, nullable=False),
+        Column("event_type", TEXT, nullable=False),
+        Column("aggregation", TEXT, nullable=False),
+        Column("value_property", TEXT, nullable=False),
+        Column("group_by", TEXT, nullable=False),
+        Column("unit", TEXT, nullable=False),
         Column("created_at_us", BigInteger, nullable=False),
         Column("archived_at_us", BigInteger),
     )
@@ -60,7 +62,8 @@ def _amounts(metadata: MetaData, suffix: str) -> Table:
         metadata,
         *_state_key(),
         Column("count", BigInteger),
-        Column("number", Text),
+        Column("number", TEXT),
+        *long_key("usage_hour_amounts_key" + suffix, *_STATE_KEY, long=_LONG),
         sqlite_with_rowid=False,
     )
 
@@ -70,10 +73,11 @@ def _moments(metadata: MetaData, suffix: str) -> Table:
         "usage_hour_moments" + suffix,
         metadata,
         *_state_key(),
-        Column("number", Text, nullable=False),
+        Column("number", TEXT, nullable=False),
         Column("at_us", BigInteger, nullable=False),
-        Column("position", BigInteger, nullable=False),
-        Column("row", BigInteger, nullable=False),
+        Column("position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
+        Column("row", BigInteger, nullable=False, info=apart(Apart.PLACE)),
+        *long_key("usage_hour_moments_key" + suffix, *_STATE_KEY, long=_LONG),
         sqlite_with_rowid=False,
     )
 
@@ -83,17 +87,22 @@ def _texts(metadata: MetaData, suffix: str) -> Table:
         "usage_hour_texts" + suffix,
         metadata,
         *_state_key(),
-        Column("text", Text, primary_key=True),
+        Column("text", TEXT, nullable=False),
+        *long_key("usage_hour_texts_key" + suffix, *_STATE_KEY, "text", long=(*_LONG, "text")),
         sqlite_with_rowid=False,
     )
 
 
+_STATE_KEY = ("meter", "hour_us", "subject", "group_text")
+_LONG = ("group_text",)
+
+
 def _state_key() -> tuple[Column[str] | Column[int], ...]:
     return (
-        Column("meter", Text, primary_key=True),
-        Column("hour_us", BigInteger, primary_key=True, autoincrement=False),
-        Column("subject", Text, primary_key=True),
-        Column("group_text", Text, primary_key=True),
+        Column("meter", TEXT, nullable=False),
+        Column("hour_us", BigInteger, nullable=False),
+        Column("subject", TEXT, nullable=False),
+        Column("group_text", TEXT, nullable=False),
     )
 
 
@@ -101,7 +110,7 @@ def _meter_hours(metadata: MetaData, suffix: str) -> Table:
     return Table(
         "usage_meter_hours" + suffix,
         metadata,
-        Column("meter", Text, primary_key=True),
+        Column("meter", TEXT, primary_key=True),
         Column("hour_us", BigInteger, primary_key=True, autoincrement=False),
         sqlite_with_rowid=False,
     )
@@ -112,12 +121,13 @@ def _batches(metadata: MetaData, suffix: str) -> Table:
         "usage_batches" + suffix,
         metadata,
         Column("position", BigInteger, primary_key=True, autoincrement=False),
-        Column("stream", Text, nullable=False),
+        Column("stream", TEXT, nullable=False),
         Column("version", BigInteger, nullable=False),
         Column("usage_event_count", Integer, nullable=False),
         Column("first_at_us", BigInteger, nullable=False),
         Column("last_at_us", BigInteger, nullable=False),
         Index("usage_batches_by_time" + suffix, "last_at_us", "first_at_us"),
+        info=apart(Apart.PLACE),
     )
 
 
@@ -126,7 +136,7 @@ def _subject_months(metadata: MetaData, suffix: str) -> Table:
         "subject_months" + suffix,
         metadata,
         Column("start_us", BigInteger, primary_key=True, autoincrement=False),
-        Column("subject", Text, primary_key=True),
+        Column("subject", TEXT, primary_key=True),
         Column("is_closed", Integer, nullable=False),
         Index("subject_months_open" + suffix, "is_closed", "start_us", "subject"),
         sqlite_with_rowid=False,

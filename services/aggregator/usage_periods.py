@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from sqlalchemy import BigInteger, Column, Connection, Index, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Connection, Index, MetaData, Table
 
 from meterlog.events.v1.meter_pb2 import UsagePeriodClosed
-from services.aggregator.upsert import insert_missing
 from services.eventstore.catalogue import decode
 from services.eventstore.event import RecordedEvent
 from services.kernel.clock import epoch_us
 from services.kernel.timestamp import from_timestamp
+from services.projection.columns import TEXT, Apart, apart
+from services.projection.upsert import insert_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ def _periods(metadata: MetaData, suffix: str) -> Table:
         metadata,
         *_key_columns(),
         Column("end_us", BigInteger, nullable=False),
-        Column("position", BigInteger, nullable=False),
+        Column("position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
         Column("closed_at_us", BigInteger, nullable=False),
         Index("closed_periods_by_subject" + suffix, "subject", "start_us"),
         sqlite_with_rowid=False,
@@ -59,8 +60,8 @@ def _totals(metadata: MetaData, suffix: str) -> Table:
         "closed_period_totals" + suffix,
         metadata,
         *_key_columns(),
-        Column("meter", Text, primary_key=True),
-        Column("quantity", Text, nullable=False),
+        Column("meter", TEXT, primary_key=True),
+        Column("quantity", TEXT, nullable=False),
         sqlite_with_rowid=False,
     )
 
@@ -68,8 +69,8 @@ def _totals(metadata: MetaData, suffix: str) -> Table:
 def _key_columns() -> tuple[Column[int], Column[str], Column[str]]:
     return (
         Column("start_us", BigInteger, primary_key=True, autoincrement=False),
-        Column("subject", Text, primary_key=True),
-        Column("period", Text, primary_key=True),
+        Column("subject", TEXT, primary_key=True),
+        Column("period", TEXT, primary_key=True),
     )
 
 

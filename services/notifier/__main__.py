@@ -37,7 +37,7 @@ def build(context: Context) -> Service:
     keys_folder = settings.path("METERLOG_VAR") / KEYS_FOLDER
     keyring = Keyring(load_master_key(settings.text(MASTER_KEY_SETTING), keys_folder))
     wall_clock = SystemClock()
-    runner = ProjectionRunner(store, Database.open(context.database_url), WebhookProjection())
+    runner = ProjectionRunner(store, Database.open(context.database_url, "notifier"), WebhookProjection())
     dispatcher = Dispatcher(
         store,
         runner,

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from threading import Event
+from typing import Final
 
 from sqlalchemy import (
     BigInteger,
@@ -11,25 +13,32 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Table,
-    Text,
     delete,
     insert,
     select,
     update,
 )
+from sqlalchemy.exc import OperationalError
 
 from services.eventstore.event import BEGINNING, Position
-from services.kernel.errors import Conflict
+from services.kernel.clock import monotonic_s
+from services.kernel.errors import Conflict, Unavailable
+from services.projection.columns import TEXT
+
+READERS_TIMEOUT_S: Final = 60.0
+TURN_MS: Final = 100
+DROP_TIMEOUT_S: Final = 30.0
+LOCK_NOT_AVAILABLE: Final = "55P03"
 
 _METADATA = MetaData()
 
 GENERATIONS = Table(
     "projection_generations",
     _METADATA,
-    Column("name", Text, primary_key=True),
+    Column("name", TEXT, primary_key=True),
     Column("generation", Integer, primary_key=True),
     Column("version", Integer, nullable=False),
-    Column("state", Text, nullable=False),
+    Column("state", TEXT, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
 )
@@ -62,6 +71,38 @@ class Generation:
 def create_table(connection: Connection) -> None:
     """Create the bookkeeping table when it is missing."""
     _METADATA.create_all(connection)
+
+
+def wait_for_readers(connection: Connection) -> None:
+    """Return when no snapshot is read any more and none begins before the end of this transaction.
+
+    SQLite needs no such wait: there a snapshot keeps the tables that it shows. Readers are held up for TURN_MS at a
+    time. Raises Unavailable when somebody reads all through READERS_TIMEOUT_S.
+    """
+    if connection.dialect.name == "sqlite":
+        return
+    deadline = monotonic_s() + READERS_TIMEOUT_S
+    while not _locked_out(connection):
+        if monotonic_s() > deadline:
+            raise Unavailable(
+                f"the tables were read without a pause for {READERS_TIMEOUT_S:.0f} s, so none could be dropped; "
+                "repeat when fewer queries run"
+            )
+        Event().wait(TURN_MS / 1_000)
+
+
+def _locked_out(connection: Connection) -> bool:
+    """Whether this transaction has locked all readers out within TURN_MS."""
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = {TURN_MS}")
+            connection.exec_driver_sql(f"LOCK TABLE {GENERATIONS.name} IN ACCESS EXCLUSIVE MODE")
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{DROP_TIMEOUT_S:.0f}s'")
+    except OperationalError as error:
+        if getattr(error.orig, "sqlstate", "") != LOCK_NOT_AVAILABLE:
+            raise
+        return False
+    return True
 
 
 def generations_of(connection: Connection, name: str) -> list[Generation]:

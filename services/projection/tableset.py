@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 from sqlalchemy import Connection, MetaData
 
 from services.projection.digest import tables_digest
-from services.projection.generations import Generation
+from services.projection.generations import Generation, wait_for_readers
 from services.projection.projection import Projection
 
 T = TypeVar("T")
@@ -31,9 +31,10 @@ class TableSet(Generic[T]):
         self.metadata.create_all(connection)
 
     def drop(self, connection: Connection) -> None:
-        """Drop what is there."""
+        """Drop what is there, once no snapshot shows it; raises Unavailable when readers hold on to it too long."""
+        wait_for_readers(connection)
         self.metadata.drop_all(connection)
 
     def digest(self, connection: Connection) -> str:
-        """Hexadecimal SHA-256 over all rows."""
+        """The digests of all rows, `<content>-<the rest>`, each a hexadecimal SHA-256."""
         return tables_digest(connection, self.metadata, self.suffix)

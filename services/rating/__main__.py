@@ -31,7 +31,7 @@ SETTINGS = (
 def build(context: Context) -> Service:
     """The room, wired."""
     settings = context.settings
-    books = ProjectionRunner(context.store, Database.open(context.database_url), BillingProjection())
+    books = ProjectionRunner(context.store, Database.open(context.database_url, "rating"), BillingProjection())
     usage = AggregatorReader(
         open_channel(settings.text("METERLOG_AGGREGATOR_ADDRESS"), settings.text("METERLOG_API_KEY"))
     )

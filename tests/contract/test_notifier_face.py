@@ -22,6 +22,7 @@ from services.rpc.common_settings import common_settings
 from services.rpc.health import Health
 from services.rpc.server import call_interceptor, open_server
 from services.rpc.settings import Settings
+from tests.databases import DATABASES
 from tests.webhook_bench import WAIT_S, Bench, eventually
 from tests.webhook_receiver import Receiver
 
@@ -64,9 +65,9 @@ def receiver() -> Iterator[Receiver]:
     made.close()
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path).start()
+@pytest.fixture(params=DATABASES)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path, database=request.param).start()
     yield made
     made.close()
 

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.message import Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, MetaData, create_engine, select
+from sqlalchemy import Connection, MetaData, select
 
 from meterlog.events.v1.webhook_pb2 import (
     WebhookDeliveryAttempted,
@@ -25,6 +25,7 @@ from services.notifier.policy import verdict
 from services.notifier.readmodel.projection import WebhookProjection
 from services.notifier.readmodel.tables import WebhookTables
 from services.projection.digest import tables_digest
+from tests.databases import DATABASES, scratch
 
 NOON = datetime(2024, 2, 1, 12, tzinfo=UTC)
 ENDPOINTS = ("a", "b", "c")
@@ -59,15 +60,14 @@ def logs(draw: st.DrawFn) -> list[Message]:
     return log
 
 
-@pytest.fixture(scope="module")
-def tables() -> Iterator[Tables]:
-    """Empty tables in memory; what a fold writes is rolled back."""
-    engine, metadata = create_engine("sqlite://"), MetaData()
+@pytest.fixture(scope="module", params=DATABASES)
+def tables(request: pytest.FixtureRequest) -> Iterator[Tables]:
+    """Empty tables; what a fold writes is rolled back."""
+    metadata = MetaData()
     declared = WebhookProjection().tables(metadata, "")
-    metadata.create_all(engine)
-    with engine.connect() as connection:
+    with scratch(request.param) as connection:
+        metadata.create_all(connection)
         yield connection, metadata, declared
-    engine.dispose()
 
 
 @settings(deadline=None)
@@ -91,10 +91,11 @@ def fold(tables: Tables, batches: Sequence[Sequence[RecordedEvent]]) -> tuple[st
     connection, metadata, declared = tables
     deliveries = declared.deliveries
     due = select(deliveries.c.endpoint).where(deliveries.c.next_attempt_at_us.is_not(None))
-    for batch in batches:
-        WebhookProjection().fold(connection, declared, batch)
-    found = tables_digest(connection, metadata, ""), set(connection.execute(due).scalars())
-    connection.rollback()
+    with connection.begin_nested() as transaction:
+        for batch in batches:
+            WebhookProjection().fold(connection, declared, batch)
+        found = tables_digest(connection, metadata, ""), set(connection.execute(due).scalars())
+        transaction.rollback()
     return found
 
 

@@ -11,12 +11,13 @@ from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.kernel.timestamp import to_timestamp
 from services.projection.projection import RebuildMode
 from tests.aggregator_room import DAY, WAIT_S, AggregatorRoom, call, open_room
+from tests.databases import DATABASES
 from tests.plain_usage import Event
 
 
-@pytest.fixture
-def room(tmp_path: Path) -> Iterator[AggregatorRoom]:
-    with open_room(tmp_path) as opened:
+@pytest.fixture(params=DATABASES)
+def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AggregatorRoom]:
+    with open_room(tmp_path, database=request.param) as opened:
         yield opened
 
 

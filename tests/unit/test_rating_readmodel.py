@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import MetaData, create_engine
+from sqlalchemy import MetaData
 
 from meterlog.rating.v1 import rating_pb2
 from services.eventstore.event import BEGINNING, RecordedEvent
@@ -13,19 +13,20 @@ from services.projection.digest import tables_digest
 from services.projection.projection import RebuildMode
 from services.rating.readmodel.projection import BillingProjection
 from services.rating.worker import BillingWorker
+from tests.databases import DATABASES, USUAL, scratch
 from tests.rating_room import WAIT_S, RatingRoom, bill_with, flat, open_room, utc
 
 
-@pytest.fixture
-def room(tmp_path: Path) -> Iterator[RatingRoom]:
-    with open_room(tmp_path) as opened:
+@pytest.fixture(params=DATABASES)
+def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RatingRoom]:
+    with open_room(tmp_path, request.param) as opened:
         yield opened
 
 
-def digest_of(batches: list[list[RecordedEvent]]) -> str:
+def digest_of(batches: list[list[RecordedEvent]], database: str = USUAL) -> str:
     projection, metadata = BillingProjection(), MetaData()
     tables = projection.tables(metadata, "__g1")
-    with create_engine("sqlite://").begin() as connection:
+    with scratch(database) as connection:
         metadata.create_all(connection)
         for batch in batches:
             projection.fold(connection, tables, batch)
@@ -52,6 +53,7 @@ def test_any_cut_of_the_log_gives_the_same_rows(room: RatingRoom) -> None:
     events = lived_in(room)
     whole = digest_of([events])
     assert whole == digest_of([[event] for event in events])
+    assert {digest_of([events], database) for database in DATABASES} == {whole}
     assert {digest_of([events[:cut], events[cut:]]) for cut in range(1, len(events))} == {whole}
 
 

@@ -15,12 +15,13 @@ from services.kernel.errors import (
     Unavailable,
 )
 from services.rating.invoice import PeriodIsOpen
+from tests.databases import DATABASES
 from tests.rating_room import WAIT_S, RatingRoom, at, flat, open_room, per_request
 
 
-@pytest.fixture
-def room(tmp_path: Path) -> Iterator[RatingRoom]:
-    with open_room(tmp_path) as opened:
+@pytest.fixture(params=DATABASES)
+def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RatingRoom]:
+    with open_room(tmp_path, request.param) as opened:
         yield opened
 
 

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table
+
+from services.projection.columns import TEXT, Apart, apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +32,17 @@ def _endpoints(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"webhook_endpoints{suffix}",
         metadata,
-        Column("key", Text, primary_key=True),
-        Column("url", Text, nullable=False),
-        Column("message_types", Text, nullable=False),
-        Column("description", Text, nullable=False),
-        Column("mode", Text, nullable=False),
-        Column("secret_salt", LargeBinary, nullable=False),
-        Column("secret_fingerprint", LargeBinary, nullable=False),
-        Column("state", Text, nullable=False),
+        Column("key", TEXT, primary_key=True),
+        Column("url", TEXT, nullable=False, info=apart(Apart.DEPLOYMENT)),
+        Column("message_types", TEXT, nullable=False),
+        Column("description", TEXT, nullable=False),
+        Column("mode", TEXT, nullable=False),
+        Column("secret_salt", LargeBinary, nullable=False, info=apart(Apart.CHANCE)),
+        Column("secret_fingerprint", LargeBinary, nullable=False, info=apart(Apart.CHANCE)),
+        Column("state", TEXT, nullable=False),
         Column("created_at_us", BigInteger, nullable=False),
-        Column("created_position", BigInteger, nullable=False),
-        Column("ended_position", BigInteger),
+        Column("created_position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
+        Column("ended_position", BigInteger, info=apart(Apart.PLACE)),
     )
 
 
@@ -49,12 +51,12 @@ def _messages(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"webhook_messages{suffix}",
         metadata,
-        Column("id", Text, primary_key=True),
-        Column("type", Text, nullable=False),
-        Column("body", LargeBinary, nullable=False),
+        Column("id", TEXT, primary_key=True),
+        Column("type", TEXT, nullable=False),
+        Column("body", LargeBinary, nullable=False, info=apart(Apart.PLACE)),
         Column("occurred_at_us", BigInteger, nullable=False),
-        Column("source_position", BigInteger, nullable=False),
-        Column("position", BigInteger, nullable=False),
+        Column("source_position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
+        Column("position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
         Index(f"webhook_messages_source{suffix}", "source_position"),
         Index(f"webhook_messages_position{suffix}", "position"),
         Index(f"webhook_messages_type{suffix}", "type", "position"),
@@ -66,13 +68,13 @@ def _deliveries(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"webhook_deliveries{suffix}",
         metadata,
-        Column("message", Text, primary_key=True),
-        Column("endpoint", Text, primary_key=True),
-        Column("message_type", Text, nullable=False),
-        Column("state", Text, nullable=False),
+        Column("message", TEXT, primary_key=True),
+        Column("endpoint", TEXT, primary_key=True),
+        Column("message_type", TEXT, nullable=False),
+        Column("state", TEXT, nullable=False),
         Column("attempts", Integer, nullable=False),
         Column("next_attempt_at_us", BigInteger),
-        Column("position", BigInteger, nullable=False),
+        Column("position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
         Index(f"webhook_deliveries_due{suffix}", "endpoint", "state", "next_attempt_at_us", "position"),
         Index(f"webhook_deliveries_next{suffix}", "state", "next_attempt_at_us"),
         Index(f"webhook_deliveries_position{suffix}", "position", "endpoint"),
@@ -85,12 +87,12 @@ def _attempts(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"webhook_attempts{suffix}",
         metadata,
-        Column("message", Text, primary_key=True),
-        Column("endpoint", Text, primary_key=True),
+        Column("message", TEXT, primary_key=True),
+        Column("endpoint", TEXT, primary_key=True),
         Column("number", Integer, primary_key=True),
         Column("attempted_at_us", BigInteger, nullable=False),
         Column("status", Integer, nullable=False),
-        Column("error", Text, nullable=False),
-        Column("duration_ms", BigInteger, nullable=False),
+        Column("error", TEXT, nullable=False),
+        Column("duration_ms", BigInteger, nullable=False, info=apart(Apart.MEASURED)),
         Column("response_excerpt", LargeBinary, nullable=False),
     )

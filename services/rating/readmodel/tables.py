@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, Table
+
+from services.projection.columns import TEXT, Apart, apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,10 @@ def _customers(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"customers{suffix}",
         metadata,
-        Column("key", Text, primary_key=True),
-        Column("display_name", Text, nullable=False),
-        Column("currency", Text, nullable=False),
-        Column("time_zone", Text, nullable=False),
+        Column("key", TEXT, primary_key=True),
+        Column("display_name", TEXT, nullable=False),
+        Column("currency", TEXT, nullable=False),
+        Column("time_zone", TEXT, nullable=False),
         Column("created_at_us", BigInteger, nullable=False),
     )
 
@@ -45,7 +47,7 @@ def _plans(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"plans{suffix}",
         metadata,
-        Column("key", Text, primary_key=True),
+        Column("key", TEXT, primary_key=True),
         Column("version", Integer, primary_key=True),
         Column("content", LargeBinary, nullable=False),
     )
@@ -56,9 +58,9 @@ def _subscriptions(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"subscriptions{suffix}",
         metadata,
-        Column("key", Text, primary_key=True),
-        Column("customer", Text, nullable=False),
-        Column("plan", Text, nullable=False),
+        Column("key", TEXT, primary_key=True),
+        Column("customer", TEXT, nullable=False),
+        Column("plan", TEXT, nullable=False),
         Column("plan_version", Integer, nullable=False),
         Column("start_at_us", BigInteger, nullable=False),
         Column("end_at_us", BigInteger),
@@ -74,17 +76,17 @@ def _invoices(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"invoices{suffix}",
         metadata,
-        Column("id", Text, primary_key=True),
-        Column("customer", Text, nullable=False),
-        Column("subscription", Text, nullable=False),
-        Column("plan", Text, nullable=False),
+        Column("id", TEXT, primary_key=True),
+        Column("customer", TEXT, nullable=False),
+        Column("subscription", TEXT, nullable=False),
+        Column("plan", TEXT, nullable=False),
         Column("plan_version", Integer, nullable=False),
-        Column("currency", Text, nullable=False),
+        Column("currency", TEXT, nullable=False),
         Column("period_start_us", BigInteger, nullable=False),
         Column("period_end_us", BigInteger, nullable=False),
-        Column("number", Text, nullable=False),
-        Column("total", Text, nullable=False),
-        Column("usage_position", BigInteger, nullable=False),
+        Column("number", TEXT, nullable=False),
+        Column("total", TEXT, nullable=False),
+        Column("usage_position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
         Column("finalized_at_us", BigInteger),
         Index(f"invoices_period{suffix}", "period_start_us", "customer", "id"),
         Index(f"invoices_customer{suffix}", "customer", "period_start_us", "id"),
@@ -97,7 +99,7 @@ def _lines(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"invoice_lines{suffix}",
         metadata,
-        Column("invoice", Text, primary_key=True),
+        Column("invoice", TEXT, primary_key=True),
         Column("line", Integer, primary_key=True),
         Column("content", LargeBinary, nullable=False),
     )
@@ -107,9 +109,9 @@ def _numbers(metadata: MetaData, suffix: str) -> Table:
     return Table(
         f"invoice_numbers{suffix}",
         metadata,
-        Column("series", Text, primary_key=True),
+        Column("series", TEXT, primary_key=True),
         Column("version", Integer, primary_key=True),
-        Column("invoice", Text, nullable=False),
-        Column("number", Text, nullable=False),
+        Column("invoice", TEXT, nullable=False),
+        Column("number", TEXT, nullable=False),
         Index(f"invoice_numbers_invoice{suffix}", "invoice"),
     )

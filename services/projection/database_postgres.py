@@ -1,0 +1,143 @@
+"""Read models in PostgreSQL: a schema for each owner, which belongs to one process at a time.
+
+Only the session that holds the owner's advisory lock writes: whoever loses that session has lost its transaction with
+it, and a new session writes nothing before it holds the lock again.
+"""
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import psycopg
+from psycopg import IsolationLevel
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from services.kernel.clock import monotonic_s
+from services.kernel.errors import InvalidInput, RuleViolated
+from services.projection.database_url import FIELD, TablesAddress
+from services.projection.generations import GENERATIONS, create_table
+from services.projection.open_cursors import close_cursors_when_returned
+from services.projection.postgres_errors import translated
+
+READERS_MAX: Final = 12
+"""Snapshots that are read at once. Four services stay far below the 100 connections that a server has by default."""
+READER_TIMEOUT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 5
+LOCK_TIMEOUT_S: Final = 10.0
+LOCK_PAUSE_S: Final = 0.1
+
+_SESSION: Final = {
+    "statement_timeout": "300s",
+    "lock_timeout": "30s",
+    "idle_in_transaction_session_timeout": "600s",
+    "standard_conforming_strings": "on",
+    # A session whose client is gone without a word must not keep the lock for hours.
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+    "application_name": "meterlog",
+}
+
+
+class PostgresTables:
+    """Snapshots are REPEATABLE READ and read only; the writer is one session, which holds the owner's lock."""
+
+    def __init__(self, url: str, owner: str) -> None:
+        """Connect, take the lock, create the schema where it is missing.
+
+        Raises InvalidInput for a URL or a database that cannot serve, RuleViolated (DATABASE_IN_USE) when another
+        process holds the lock, Unavailable when the server cannot be reached.
+        """
+        self._address = TablesAddress.parse(url, owner)
+        self.writer = _engine(self._address, 1)
+        self.readers = _engine(self._address, READERS_MAX)
+        _take_lock_when_connected(self.writer, self._address)
+        _read_only_when_connected(self.readers)
+        try:
+            with self.translated():
+                self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Overloaded when too many read, Unavailable when the database cannot be used."""
+        with translated(str(self._address), READERS_MAX):
+            yield
+
+    def close(self) -> None:
+        """Let go of every connection, and with the writer's of the lock."""
+        self.readers.dispose()
+        self.writer.dispose()
+
+    def _prepare(self) -> None:
+        with self.writer.begin() as connection:
+            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+            if encoding != "UTF8":
+                raise InvalidInput(
+                    f"the database {self._address} stores text as {encoding}; create one with ENCODING 'UTF8'",
+                    field=FIELD,
+                )
+            _create_schema(connection, self._address.schema)
+            create_table(connection)
+
+
+def _engine(address: TablesAddress, connections_max: int) -> Engine:
+    """A pool whose connections live in the owner's schema, and are looked after before each use."""
+    engine = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: psycopg.connect(address.conninfo, connect_timeout=CONNECT_TIMEOUT_S),
+        pool_size=connections_max,
+        max_overflow=0,
+        pool_timeout=READER_TIMEOUT_S,
+        pool_pre_ping=True,
+    )
+    close_cursors_when_returned(engine)
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        settings = {**_SESSION, "search_path": f'"{address.schema}"'}
+        calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
+        connection.execute(f"SELECT {calls}", [text for setting in settings.items() for text in setting])
+        connection.commit()
+
+    return engine
+
+
+def _take_lock_when_connected(engine: Engine, address: TablesAddress) -> None:
+    key = int.from_bytes(hashlib.sha256(f"meterlog read models {address.schema}".encode()).digest()[:8], signed=True)
+
+    @event.listens_for(engine, "connect")
+    def take_lock(connection: Any, _record: Any) -> None:
+        deadline = monotonic_s() + LOCK_TIMEOUT_S
+        while not connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()[0]:
+            connection.rollback()
+            if monotonic_s() > deadline:
+                connection.close()
+                raise RuleViolated(
+                    f"another process has the read models {address} open; stop it first", reason="DATABASE_IN_USE"
+                )
+            threading.Event().wait(LOCK_PAUSE_S)
+        connection.commit()
+
+
+def _read_only_when_connected(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: Any) -> None:
+        connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        connection.read_only = True
+
+    # The lock comes before the snapshot: so no snapshot is older than a swap that has dropped the tables it shows.
+    @event.listens_for(engine, "begin")
+    def keep_tables(connection: Connection) -> None:
+        connection.exec_driver_sql(f"LOCK TABLE {GENERATIONS.name} IN ACCESS SHARE MODE")
+
+
+def _create_schema(connection: Connection, schema: str) -> None:
+    """Looked for first: a role that may not create schemas can use one that an administrator created for it."""
+    found = connection.exec_driver_sql("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).first()
+    if found is None:
+        connection.exec_driver_sql(f'CREATE SCHEMA "{schema}"')
