@@ -19,7 +19,10 @@ COMPILE := uv pip compile pyproject.toml --quiet --universal --python-version 3.
 # A usage trace for `make demo`, a CSV file with the columns TIMESTAMP,ContextTokens,GeneratedTokens.
 TRACE ?=
 
-.PHONY: help setup demo up test lint fmt proto proto-check bench check lock clean
+# Where `make demo` keeps its log: sqlite (the default), postgres (a private server), or a URL.
+STORE ?=
+
+.PHONY: help setup demo up test lint fmt proto proto-check bench bench-store crash check lock clean
 
 ##@ Use
 
@@ -28,8 +31,8 @@ help: ## List the targets
 
 setup: $(STAMP) ## Install everything that requirements.lock pins into .venv
 
-demo: $(STAMP) ## Run the whole story, from usage to a verified invoice webhook; TRACE=path.csv takes a real trace
-	@$(BIN)/meterlog demo $(if $(TRACE),--trace "$(TRACE)")
+demo: $(STAMP) ## Run the whole story, from usage to a verified invoice webhook; TRACE=path.csv, STORE=postgres or a URL
+	@$(BIN)/meterlog demo $(if $(TRACE),--trace "$(TRACE)") $(if $(STORE),--store "$(STORE)")
 
 up: $(STAMP) ## Start all four services on this machine, with embedded stores under var/
 	@$(BIN)/meterlog up
@@ -38,6 +41,9 @@ up: $(STAMP) ## Start all four services on this machine, with embedded stores un
 
 test: $(STAMP) ## Run every test; needs nothing but Python
 	@$(BIN)/python -m pytest
+
+crash: $(STAMP) ## Try every store under kills, disk and network faults, and check all histories; SECONDS=60 SEED= BACKEND=
+	@$(BIN)/python -m tests.crash $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(BACKEND),--backend $(BACKEND))
 
 lint: $(STAMP) ## Check style, formatting, types and the direction of imports
 	@$(BIN)/ruff check .
@@ -57,7 +63,10 @@ proto-check: $(STAMP) ## Check the contracts with buf, and that proto/gen is wha
 	@$(BIN)/python -m scripts.check_protos
 
 bench: $(STAMP) ## Measure speed, side by side with peers
-	@for benchmark in bench/*.py; do $(BIN)/python "$$benchmark" || exit 1; done
+	@for benchmark in bench/bench_*.py; do $(BIN)/python "$$benchmark" || exit 1; done
+
+bench-store: $(STAMP) ## Measure the event stores alone, beside a peer and the drivers; EVENTS=10000000 for a long look at memory
+	@$(BIN)/python bench/bench_store.py $(if $(EVENTS),--events $(EVENTS))
 
 check: lint proto-check test ## Do all that is asked of a change; the build machine runs exactly this
 

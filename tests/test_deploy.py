@@ -187,6 +187,13 @@ def test_a_secret_that_is_asked_for_is_there_in_dev() -> None:
     assert {reference["key"] for reference in references} == the(dev, "Secret", "meterlog-keys")["stringData"].keys()
 
 
+def test_the_urls_of_servers_come_from_a_secret_that_need_not_be_there(manifests: list[Manifest]) -> None:
+    for container in containers(manifests):
+        *_, last = container["envFrom"]  # of two sources the later one wins
+        assert last == {"secretRef": {"name": "meterlog-stores", "optional": True}}
+        assert not {"METERLOG_STORE_URL", "METERLOG_DATABASE_URL"} & {entry["name"] for entry in container["env"]}
+
+
 def test_a_drain_ends_before_the_pod_is_killed(manifests: list[Manifest]) -> None:
     drain_s = int(the(manifests, "ConfigMap", "meterlog-settings")["data"]["METERLOG_DRAIN_S"])
     for container in containers(manifests):

@@ -12,6 +12,8 @@ from services.cli.commands.clock import clock_app
 from services.cli.commands.demo import demo
 from services.cli.commands.import_file import import_file
 from services.cli.commands.invoices import invoices_app
+from services.cli.commands.log import log_app
+from services.cli.commands.projections import projections_app
 from services.cli.commands.rebuild import rebuild
 from services.cli.commands.up import up
 from services.cli.commands.usage import usage
@@ -34,7 +36,9 @@ app.command("import")(import_file)
 app.command("usage")(usage)
 app.add_typer(invoices_app, name="invoices")
 app.command("rebuild")(rebuild)
+app.add_typer(projections_app, name="projections")
 app.add_typer(audit_app, name="audit")
+app.add_typer(log_app, name="log")
 app.add_typer(clock_app, name="clock")
 app.command("demo")(demo)
 

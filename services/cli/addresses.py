@@ -59,6 +59,7 @@ def write_running(var: Path, running: Running) -> None:
     """Tell the other commands; the file appears whole or not at all."""
     document = {"pid": running.pid, "store_url": running.store_url, "addresses": dict(running.addresses)}
     draft = var / f"{ADDRESSES_FILE}.new"
+    draft.touch(mode=0o600)  # the log's URL may hold a password
     draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     draft.replace(var / ADDRESSES_FILE)
 

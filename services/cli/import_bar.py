@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from services.cli.importing.command import ImportProgress, import_usage
+from services.cli.importing.sending import IN_FLIGHT_MAX
 from services.cli.importing.summary import ImportSummary
 from services.cli.screen import Screen
 
@@ -18,6 +19,7 @@ def import_with_bar(
     screen: Screen,
     api_key: str = "",
     restart: bool = False,
+    in_flight: int = IN_FLIGHT_MAX,
 ) -> ImportSummary:
     """Import `file` and return what became of its rows; raises what `import_usage` raises.
 
@@ -38,7 +40,16 @@ def import_with_bar(
         bars.update(bar, completed=progress.bytes_done, total=progress.bytes_total, rows=progress.rows)
 
     try:
-        return import_usage(file, mapping, address=address, var=var, api_key=api_key, restart=restart, on_progress=show)
+        return import_usage(
+            file,
+            mapping,
+            address=address,
+            var=var,
+            api_key=api_key,
+            restart=restart,
+            on_progress=show,
+            in_flight=in_flight,
+        )
     finally:
         if bars.live.is_started:
             bars.stop()

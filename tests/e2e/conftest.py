@@ -14,6 +14,7 @@ from services.cli.platform import Platform
 from services.cli.processes.environment import PlatformSettings
 from services.cli.processes.ports import ANY_PORT
 from services.cli.processes.var_lock import VarLock
+from tests.stores import STORES
 
 COMMAND_TIMEOUT_S = 90
 CLOCK_START = datetime(2023, 11, 16, 20, tzinfo=UTC)
@@ -71,7 +72,7 @@ def meterlog_started() -> Start:
 
 
 @contextmanager
-def four_services(var: Path) -> Iterator[Platform]:
+def four_services(var: Path, **variables: str) -> Iterator[Platform]:
     """On free ports, with an empty log and a clock that stands in November 2023 until it is advanced."""
     settings = PlatformSettings(
         var,
@@ -79,16 +80,17 @@ def four_services(var: Path) -> Iterator[Platform]:
         is_clock_simulated=True,
         clock_start=CLOCK_START,
         allows_loopback_webhooks=True,
-        environment=own_environment(),
+        environment=own_environment(**variables),
     )
     with Platform(settings, VarLock.take(var), lambda _line: None) as platform:
         yield platform
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> Iterator[Platform]:
-    """A platform of the test's own."""
-    with four_services(tmp_path / "var") as platform:
+def platform(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Platform]:
+    """A platform of the test's own, on embedded stores, or on that of STORES which the test is parametrised with."""
+    store = STORES[getattr(request, "param", "sqlite")]
+    with store() as variables, four_services(tmp_path / "var", **variables) as platform:
         yield platform
 
 

@@ -5,6 +5,8 @@ from decimal import Decimal
 from pathlib import Path
 from threading import Event
 
+import pytest
+
 from meterlog.rating.v1 import rating_pb2 as rating
 from services.cli.clock import advance_clock
 from services.cli.connection import Services
@@ -22,6 +24,7 @@ from services.cli.screen import Screen
 from services.cli.webhooks import wait_until_delivered
 from services.kernel.clock import monotonic_s
 from services.projection.projection import RebuildMode
+from tests.stores import STORES
 
 NOVEMBER = datetime(2023, 11, 1, tzinfo=UTC)
 AFTER_GRACE = datetime(2023, 12, 1, 1, 0, 1, tzinfo=UTC)
@@ -37,6 +40,7 @@ def final_invoices(services: Services) -> list[rating.Invoice]:
     return found
 
 
+@pytest.mark.parametrize("platform", STORES, indirect=True)
 def test_a_month_that_is_billed_through_kills_has_one_invoice_a_customer_and_every_webhook(
     tmp_path: Path, platform: Platform
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from services.cli.addresses import ADDRESSES_FILE, SERVICES
+from services.cli.failure import ExitCode
 from services.cli.processes.var_lock import VarLock
+from tests.postgres import fresh_database
 
 STOP_TIMEOUT_S = 45
 
@@ -89,3 +92,28 @@ def test_a_service_that_refuses_its_configuration_stops_the_whole_with_its_words
     assert refused.returncode == 1
     assert "METERLOG_USAGE_PARTITIONS" in refused.stderr
     require_all_gone(tmp_path)
+
+
+def test_log_and_read_models_may_lie_on_a_server_whose_password_is_shown_nowhere(
+    tmp_path: Path, meterlog: Run, meterlog_started: Start
+) -> None:
+    url = fresh_database().replace("postgres:@", "postgres:hunter2@")
+    options = ("--store", url, "--database", url, "--var", str(tmp_path), "--port-base", "0", "--json")
+    with meterlog_started("up", *options) as up:
+        document = announcement(up)
+        projections = meterlog("rebuild", "--var", str(tmp_path), "--json")
+        told = (tmp_path / ADDRESSES_FILE).stat()
+        up.send_signal(signal.SIGTERM)
+        assert up.wait(STOP_TIMEOUT_S) == 0
+    assert document["store_url"] == url.replace("hunter2", "…")
+    assert projections.returncode == 0, projections.stderr
+    assert stat.S_IMODE(told.st_mode) == 0o600
+    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".db"]
+    logs = "".join(path.read_text() for path in (tmp_path / "logs").iterdir())
+    assert "hunter2" not in logs
+
+
+def test_services_do_not_share_a_file_of_read_models(tmp_path: Path, meterlog: Run) -> None:
+    refused = meterlog("up", "--var", str(tmp_path), "--database", f"sqlite:///{tmp_path}/tables.db")
+    assert refused.returncode == ExitCode.USAGE
+    assert "schema of its own" in refused.stderr

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from http import HTTPStatus
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from standardwebhooks.webhooks import Webhook
@@ -15,12 +16,16 @@ from services.cli.declared.catalogue import read_catalogue
 from services.cli.demo.declarations import METERS, catalogue_yaml
 from services.cli.demo.folder import MARKER, take_fresh_folder
 from services.cli.demo.receiver import Receiver
-from services.cli.demo.report import Findings, ImportCounts, checks, report_document
+from services.cli.demo.report import Findings, ImportCounts, checks, proof_document, report_document
+from services.cli.demo.stores import open_stores
 from services.cli.demo.trace import CUSTOMERS, PlainCount, Trace
 from services.cli.failure import CommandFailed
 from services.cli.rebuilding import Rebuilt
+from services.cli.store_urls import shown_url
 from services.cli.usage import SUBJECT, UsageRow
 from services.eventstore.audit.verify import Verification
+from services.eventstore.event import NO_STREAM, NewEvent, StreamName
+from services.eventstore.open import open_store
 from services.kernel.clock import SystemClock
 from services.kernel.timestamp import to_timestamp
 
@@ -136,10 +141,10 @@ def usage_of(customer: str, quantities: dict[str, str]) -> list[UsageRow]:
 
 
 TRACE = Trace(
-    Path("trace.csv"), 8, NOON, NOON, {name: PlainCount(1, Decimal(5), Decimal(7), Decimal(5)) for name in CUSTOMERS}
+    Path("trace.csv"), 8, NOON, NOON, {name: PlainCount(1, Decimal(5), Decimal(7), Decimal(5)) for name in CUSTOMERS}, 8
 )
 ONE_REQUEST = dict(zip(METERS, ("1", "5", "7", "5"), strict=True))
-REBUILT = Rebuilt("aggregator", "usage_windows", 9, 9, "aa", "aa", equal=True, swapped=True)
+REBUILT = Rebuilt("aggregator", "usage_windows", 9, 9, "aa-bb", "aa-bb", equal=True, swapped=True)
 GOOD = Findings(
     first_import=ImportCounts(read=8, recorded=8, duplicate=0, invalid=0),
     second_import=ImportCounts(read=8, recorded=0, duplicate=8, invalid=0),
@@ -148,7 +153,8 @@ GOOD = Findings(
     webhooks_delivered=8,
     webhooks_verified=8,
     rebuilt=[REBUILT],
-    audit=Verification(True, 9, "ab"),
+    audit=Verification(True, 9, "ab", sealed=9),
+    checkpoint="meterlog/aa\n9\n",
 )
 
 
@@ -171,7 +177,9 @@ def test_a_story_without_a_flaw_passes_every_check() -> None:
         replace(GOOD, webhooks_delivered=9),
         replace(GOOD, rebuilt=[]),
         replace(GOOD, rebuilt=[replace(REBUILT, equal=False)]),
-        replace(GOOD, audit=Verification(False, 3, "ab", None, "leaf differs")),
+        replace(GOOD, audit=Verification(False, 3, "ab", None, "leaf differs", sealed=3)),
+        replace(GOOD, audit=Verification(True, 9, "ab", sealed=8)),
+        replace(GOOD, audit=Verification(True, 0, "", sealed=0)),
     ],
 )
 def test_any_flaw_fails_a_check(flawed: Findings) -> None:
@@ -182,10 +190,67 @@ def test_the_report_has_the_keys_that_were_promised() -> None:
     report = report_document(GOOD)
     assert list(report) == ["usage_events", "usage", "invoices", "webhooks", "rebuild", "audit"]
     assert report["usage_events"] == {"read": 8, "recorded": 8, "duplicate_on_second_import": 8, "invalid": 0}
-    assert report["audit"] == {"verified": True, "events": 9, "head": "ab"}
+    assert report["audit"] == {"verified": True, "events": 9}
     assert report["rebuild"] == [
         {"projection": "usage_windows", "live_digest": "aa", "rebuilt_digest": "aa", "equal": True}
     ]
+
+
+def test_what_belongs_to_one_store_is_in_the_proof_and_not_in_the_report() -> None:
+    elsewhere = replace(
+        GOOD,
+        rebuilt=[replace(REBUILT, position=4_096, live_digest="aa-cc", rebuilt_digest="aa-cc")],
+        audit=Verification(True, 9, "", sealed=9),
+        checkpoint="meterlog/cc\n9\n",
+    )
+    assert report_document(elsewhere) == report_document(GOOD)
+    assert proof_document(elsewhere, "log there") == {
+        "store": "log there",
+        "rebuild": [
+            {"projection": "usage_windows", "position": 4_096, "live_digest": "aa-cc", "rebuilt_digest": "aa-cc"}
+        ],
+        "audit": {"events": 9, "sealed": 9, "head": "", "checkpoint": "meterlog/cc\n9\n", "problem": ""},
+    }
+
+
+def test_without_a_word_everything_lies_in_the_folder_of_the_demonstration(tmp_path: Path) -> None:
+    with open_stores("sqlite", "", tmp_path) as stores:
+        assert stores.store_url == f"sqlite:///{tmp_path}/log/events.db"
+        assert stores.database_url == ""
+
+
+def test_a_log_that_is_not_empty_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    store = open_store(url, SystemClock())
+    store.append(StreamName("meter", "calls"), [NewEvent(UUID(int=1), "MeterCreated", 1, b"")], NO_STREAM)
+    store.close()
+    with pytest.raises(CommandFailed, match="not empty") as refused, open_stores(url, "", tmp_path):
+        pass
+    assert refused.value.reason == "LOG_NOT_EMPTY"
+
+
+@pytest.mark.parametrize("database", ["sqlite:////tmp/tables.db", "kurrentdb://admin:hunter2@h", "mysql://u:hunter2@h"])
+def test_services_share_no_database_but_postgresql(tmp_path: Path, database: str) -> None:
+    with pytest.raises(CommandFailed, match="PostgreSQL") as refused, open_stores("sqlite", database, tmp_path):
+        pass
+    assert "hunter2" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hunter2@h:5432/d?schema=s", "postgresql://u:…@h:5432/d?schema=s"),
+        ("postgresql://u@h/d?password=hunter2&host=/run/x", "postgresql://u@h/d?password=…&host=/run/x"),
+        ("postgresql://postgres:@/d?host=/run/x", "postgresql://postgres@/d?host=/run/x"),
+        ("kurrentdb+discover://admin:hunter2@a:1,b:2?Tls=true", "kurrentdb+discover://admin:…@a:1,b:2?Tls=true"),
+        ("esdb://admin:hunter2/@h:1", "esdb://…"),
+        ("postgresql://u:hunter@2@h/d", "postgresql://u:…@h/d"),
+        ("sqlite:////var/lib/a?b#c/events.db", "sqlite:////var/lib/a?b#c/events.db"),
+        ("memory://", "memory://"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url: str, shown: str) -> None:
+    assert shown_url(url) == shown
 
 
 def test_the_flat_line_of_the_report_has_no_meter() -> None:

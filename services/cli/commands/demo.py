@@ -12,7 +12,8 @@ from services.cli.commands.options import Json
 from services.cli.connection import Services
 from services.cli.demo.folder import take_fresh_folder
 from services.cli.demo.receiver import Receiver
-from services.cli.demo.report import Findings, checks, checks_table, report_document
+from services.cli.demo.report import Findings, checks, checks_table, proof_document, report_document
+from services.cli.demo.stores import SQLITE, Stores, open_stores
 from services.cli.demo.story import Stage, tell
 from services.cli.demo.trace import Trace, read_trace
 from services.cli.failure import ExitCode
@@ -26,6 +27,7 @@ from services.kernel.clock import monotonic_s
 
 DEMO_VAR: Final = Path("var/demo")
 REPORT_FILE: Final = "report.json"
+PROOF_FILE: Final = "proof.json"
 
 
 def demo(
@@ -33,6 +35,20 @@ def demo(
         Path | None,
         typer.Option(help="CSV file with TIMESTAMP, ContextTokens and GeneratedTokens; default: a generated one."),
     ] = None,
+    store: Annotated[
+        str,
+        typer.Option(
+            help="Where the log lies: sqlite, postgres (a private server, started for it), or the URL of an empty log: "
+            "postgresql://, kurrentdb:// or esdb://."
+        ),
+    ] = SQLITE,
+    database: Annotated[
+        str,
+        typer.Option(
+            help="Where the read models lie: sqlite, postgres or postgresql://; default: beside a log in PostgreSQL, "
+            "else in files."
+        ),
+    ] = "",
     var: Annotated[Path, typer.Option(help="Folder of the demonstration; emptied first.")] = DEMO_VAR,
     as_json: Json = False,
 ) -> None:
@@ -41,15 +57,20 @@ def demo(
     started_s = monotonic_s()
     given = read_trace(trace) if trace else None
     with ExitStack() as stack:
+        stores = stack.enter_context(open_stores(store, database, var))
         lock = take_fresh_folder(var, trace)
         stack.callback(lock.release)
         played = given or _generated(var, screen)
         receiver = stack.enter_context(Receiver())
-        platform = stack.enter_context(Platform(_settings(var, played), lock, lambda line: _show(screen, line)))
+        settings = _settings(var, played, stores)
+        platform = stack.enter_context(Platform(settings, lock, lambda line: _show(screen, line)))
         services = Services(platform.addresses)
         stack.callback(services.close)
         screen.people.print(f"Four services are up, {monotonic_s() - started_s:.1f} s after the start")
+        if stores.variables:
+            screen.people.print(f"  {stores}", style="dim", markup=False, soft_wrap=True)
         findings = tell(Stage(played, platform, services, receiver, screen))
+    _write(var / PROOF_FILE, proof_document(findings, str(stores)))
     _conclude(var, played, findings, screen, monotonic_s() - started_s)
 
 
@@ -60,7 +81,7 @@ def _generated(var: Path, screen: Screen) -> Trace:
     return read_trace(path)
 
 
-def _settings(var: Path, trace: Trace) -> PlatformSettings:
+def _settings(var: Path, trace: Trace, stores: Stores) -> PlatformSettings:
     """Nothing of the caller's METERLOG_* settings: the demonstration must not touch another log."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("METERLOG_")}
     return PlatformSettings(
@@ -69,18 +90,22 @@ def _settings(var: Path, trace: Trace) -> PlatformSettings:
         is_clock_simulated=True,
         clock_start=trace.last_at,
         allows_loopback_webhooks=True,
-        environment={**inherited, "METERLOG_GRACE_S": str(int(trace.grace.total_seconds()))},
+        environment={**inherited, **stores.variables, "METERLOG_GRACE_S": str(int(trace.grace.total_seconds()))},
     )
 
 
 def _conclude(var: Path, trace: Trace, findings: Findings, screen: Screen, seconds: float) -> None:
     report = report_document(findings)
     path = var / REPORT_FILE
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write(path, report)
     results = checks(trace, findings)
     screen.answer(report, checks_table(results), f"{path} holds the report ({seconds:.1f} s)")
     if not all(result.holds for result in results):
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _write(path: Path, document: dict[str, object]) -> None:
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _show(screen: Screen, line: LogLine) -> None:

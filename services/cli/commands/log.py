@@ -18,6 +18,7 @@ from services.cli.failure import ExitCode, misused
 from services.cli.instants import instant_text
 from services.cli.log_summary import LogSummary
 from services.cli.screen import Screen
+from services.cli.store_urls import shown_url
 from services.eventstore.archive.check import ArchiveCheck
 from services.eventstore.archive.exporting import Span
 from services.eventstore.audit.note import VerifierKey
@@ -114,7 +115,7 @@ def info_command(store: Store = "", var: Var = DEFAULT_VAR, as_json: Json = Fals
     """Count what the log holds: events by category and type, bytes, first and last recording."""
     screen = Screen(as_json)
     url = store or find_store_url(var, os.environ)
-    with screen.people.status(f"reading {url}"):
+    with screen.people.status(f"reading {shown_url(url)}"):
         found = summarise_log(url)
     screen.answer(_summary_document(found), *_summary_words(found))
 

@@ -13,14 +13,26 @@ from services.cli.commands.options import DEFAULT_VAR, Json, Var
 from services.cli.failure import misused
 from services.cli.instants import parse_instant
 from services.cli.platform import Platform
-from services.cli.processes.environment import PlatformSettings
+from services.cli.processes.environment import STORE_URL_VARIABLE, PlatformSettings
 from services.cli.processes.log_line import LogLine, log_line_text
 from services.cli.processes.var_lock import VarLock
 from services.cli.screen import Screen
+from services.cli.sealing import SealingThread
+from services.cli.store_urls import DATABASE_URL_VARIABLE, require_shared_database, shown_url
 
 
 def up(
     var: Var = DEFAULT_VAR,
+    store: Annotated[
+        str, typer.Option(envvar=STORE_URL_VARIABLE, help="URL of the log; default: a SQLite file in the folder.")
+    ] = "",
+    database: Annotated[
+        str,
+        typer.Option(
+            envvar=DATABASE_URL_VARIABLE,
+            help="URL of a PostgreSQL database of read models; default: a SQLite file for each service.",
+        ),
+    ] = "",
     port_base: Annotated[
         int, typer.Option(help="First of four consecutive ports on loopback; 0 takes any that are free.")
     ] = DEFAULT_PORT_BASE,
@@ -36,7 +48,7 @@ def up(
     ] = "info",
     as_json: Json = False,
 ) -> None:
-    """Start all four services on this machine, with embedded stores, until Ctrl-C."""
+    """Start all four services on this machine, until Ctrl-C; without URLs, with embedded stores."""
     if clock_start and not simulated_clock:
         raise misused("--clock-start goes with --simulated-clock")
     settings = PlatformSettings(
@@ -46,25 +58,39 @@ def up(
         clock_start=parse_instant(clock_start, "--clock-start") if clock_start else None,
         allows_loopback_webhooks=webhook_allow_loopback,
         log_level=log_level,
+        environment=_environment(store, require_shared_database(database, "--database")),
     )
     screen = Screen(as_json)
     _run(Platform(settings, VarLock.take(var), lambda line: _show(screen, line)), screen)
 
 
+def _environment(store: str, database: str) -> dict[str, str]:
+    given = {STORE_URL_VARIABLE: store, DATABASE_URL_VARIABLE: database}
+    return {**os.environ, **{name: url for name, url in given.items() if url}}
+
+
 def _run(platform: Platform, screen: Screen) -> None:
     _interrupt_on_signals(platform)
+    settings = platform.settings
+    sealing = SealingThread(settings.store_url, settings.var, settings.environment, lambda line: _show(screen, line))
     try:
         platform.start()
         if not platform.is_interrupted():
+            sealing.start()
             _announce(platform, screen)
         platform.wait()
         screen.people.print("stopping …", style="dim")
     finally:
+        sealing.stop()
         platform.stop()
 
 
 def _announce(platform: Platform, screen: Screen) -> None:
-    document = {"pid": os.getpid(), "store_url": platform.settings.store_url, "addresses": platform.addresses}
+    document = {
+        "pid": os.getpid(),
+        "store_url": shown_url(platform.settings.store_url),
+        "addresses": platform.addresses,
+    }
     where = " · ".join(f"{service} {platform.addresses[service]}" for service in SERVICES)
     rest = f": {where} (folder {platform.settings.var}; Ctrl-C stops it)"
     screen.answer(document, Text.assemble(("meterlog is up", "bold"), rest))

@@ -13,6 +13,7 @@ from services.cli.rebuilding import Rebuilt
 from services.cli.usage import SUBJECT, UsageRow
 from services.eventstore.audit.verify import Verification
 from services.kernel.quantity import decimal_text, total
+from services.projection.digest import content_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class ImportCounts:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Everything that the story found out. Invoices are finalized ones, with lines."""
+    """Everything that the story found out. Invoices are finalized ones, with lines; `checkpoint` is the signed note."""
 
     first_import: ImportCounts
     second_import: ImportCounts
@@ -37,6 +38,7 @@ class Findings:
     webhooks_verified: int
     rebuilt: Sequence[Rebuilt]
     audit: Verification
+    checkpoint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ class Check:
 
 
 def report_document(findings: Findings) -> dict[str, object]:
-    """The report as it is written to report.json."""
+    """The report as it is written to report.json: the same on every store.
+
+    Digests are those of the content: positions, drawn salts and the like do not enter.
+    """
     return {
         "usage_events": {
             "read": findings.first_import.read,
@@ -64,16 +69,38 @@ def report_document(findings: Findings) -> dict[str, object]:
         "rebuild": [
             {
                 "projection": result.projection,
-                "live_digest": result.live_digest,
-                "rebuilt_digest": result.rebuilt_digest,
+                "live_digest": content_digest(result.live_digest),
+                "rebuilt_digest": content_digest(result.rebuilt_digest),
                 "equal": result.equal,
             }
             for result in findings.rebuilt
         ],
+        "audit": {"verified": findings.audit.verified, "events": findings.audit.events},
+    }
+
+
+def proof_document(findings: Findings, store: str) -> dict[str, object]:
+    """What belongs to this one run on this one store, as it is written to proof.json.
+
+    Whole digests, positions included; the audit chain's head, empty on a store without a chain; the signed checkpoint.
+    """
+    return {
+        "store": store,
+        "rebuild": [
+            {
+                "projection": result.projection,
+                "position": result.position,
+                "live_digest": result.live_digest,
+                "rebuilt_digest": result.rebuilt_digest,
+            }
+            for result in findings.rebuilt
+        ],
         "audit": {
-            "verified": findings.audit.verified,
             "events": findings.audit.events,
+            "sealed": findings.audit.sealed,
             "head": findings.audit.head,
+            "checkpoint": findings.checkpoint,
+            "problem": findings.audit.problem,
         },
     }
 
@@ -97,7 +124,10 @@ def checks(trace: Trace, findings: Findings) -> tuple[Check, ...]:
             "every projection, rebuilt from the log, equals the live one",
             bool(findings.rebuilt) and all(result.equal for result in findings.rebuilt),
         ),
-        Check("the audit chain is verified", findings.audit.verified),
+        Check(
+            "the log is sealed, and every event of it is verified against the seal",
+            findings.audit.verified and findings.audit.events == findings.audit.sealed > 0,
+        ),
     )
 
 

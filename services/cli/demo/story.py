@@ -8,7 +8,7 @@ from threading import Event
 from typing import Final
 
 from meterlog.rating.v1 import rating_pb2 as rating
-from services.cli.auditing import verify_log
+from services.cli.auditing import KEY_FILE, KEYS_FOLDER, SEALED_FOLDER, verify_log
 from services.cli.clock import advance_clock
 from services.cli.connection import Services
 from services.cli.declared import applying
@@ -21,18 +21,23 @@ from services.cli.demo.report import Findings, ImportCounts
 from services.cli.demo.trace import CUSTOMERS, Trace
 from services.cli.failure import CommandFailed
 from services.cli.invoices import invoice_page, list_invoices, read_invoice, zone_of
+from services.cli.periods import wait_until_closed
 from services.cli.platform import Platform
 from services.cli.projections import wait_until_folded
 from services.cli.rebuilding import Rebuilt, rebuild_projections, rebuilt_table
 from services.cli.screen import Screen
+from services.cli.sealing import KEY_NAME, make_key, seal_once
 from services.cli.usage import SUBJECT, UsageQuestion, UsageRow, read_usage, usage_table
 from services.cli.webhooks import wait_until_delivered
+from services.eventstore.audit.seal_key import read_seal_key
+from services.eventstore.audit.verify import WHOLE, Seal, Verification
 from services.kernel.calendar import Span
 from services.kernel.clock import monotonic_s
 
 FOLD_TIMEOUT_S: Final = 60.0
 INVOICES_TIMEOUT_S: Final = 60.0
 WEBHOOKS_TIMEOUT_S: Final = 60.0
+PERIODS_TIMEOUT_S: Final = 60.0
 POLL_S: Final = 0.1
 
 
@@ -68,9 +73,8 @@ def tell(stage: Stage) -> Findings:
     invoices = _bill(stage)
     delivered, verified = _notify(stage)
     rebuilt = _rebuild(stage)
-    with _chapter(stage, "Verify the audit chain"):
-        audit = verify_log(stage.platform.settings.store_url)
-    return Findings(first_import, second_import, usage, invoices, delivered, verified, rebuilt, audit)
+    checkpoint, audit = _prove(stage)
+    return Findings(first_import, second_import, usage, invoices, delivered, verified, rebuilt, audit, checkpoint)
 
 
 def _declare(stage: Stage) -> None:
@@ -138,10 +142,25 @@ def _notify(stage: Stage) -> tuple[int, int]:
 
 
 def _rebuild(stage: Stage) -> list[Rebuilt]:
+    """Once nothing more is due, so that every run rebuilds the same log."""
     with _chapter(stage, "Rebuild every projection from the log and compare"):
+        wait_until_closed(stage.services, stage.trace.periods, PERIODS_TIMEOUT_S)
+        for service in (stage.services.aggregator, stage.services.rating, stage.services.notifier):
+            wait_until_folded(service, FOLD_TIMEOUT_S)
         results = rebuild_projections(stage.services, (), stage.screen)
     stage.screen.people.print(rebuilt_table(results))
     return results
+
+
+def _prove(stage: Stage) -> tuple[str, Verification]:
+    """Sign what the log is now, then check every event against what was signed; the signed note, and the outcome."""
+    folder, key_file = stage.var / SEALED_FOLDER, stage.var / KEYS_FOLDER / KEY_FILE
+    store_url = stage.platform.settings.store_url
+    with _chapter(stage, "Seal the log, and verify every event of it"):
+        public_key = make_key(key_file, KEY_NAME)
+        checkpoint = seal_once(store_url, folder, read_seal_key(key_file), ())
+        audit = verify_log(store_url, WHOLE, Seal(folder, (public_key,)))
+    return (checkpoint.note if checkpoint else ""), audit
 
 
 @contextmanager

@@ -58,13 +58,17 @@ class PlainCount:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """`first_at` and `last_at` are the earliest and the latest instant; broken rows count nowhere but in `rows`."""
+    """`first_at` and `last_at` are the earliest and the latest instant; broken rows count nowhere but in `rows`.
+
+    `periods` counts the calendar months (UTC) with usage, customer by customer.
+    """
 
     path: Path
     rows: int
     first_at: datetime
     last_at: datetime
     counts: Mapping[str, PlainCount]
+    periods: int
 
     @property
     def billed_months(self) -> tuple[Span, ...]:
@@ -82,19 +86,21 @@ def read_trace(path: Path) -> Trace:
     counts = {customer: PlainCount() for customer in CUSTOMERS}
     span: Span | None = None
     rows = 0
+    periods: set[tuple[str, int, int]] = set()
     for event in _events(path):
         rows += 1
         if event is None:
             continue
         at = from_timestamp(event.time)
         span = Span(min(span.start, at), max(span.end, at)) if span else Span(at, at)
+        periods.add((event.subject, at.year, at.month))
         tokens = event.properties
         counts[event.subject].add(Decimal(tokens["input_tokens"]), Decimal(tokens["output_tokens"]))
     if span is None:
         raise CommandFailed(f"{path} has no row that can be used", reason="TRACE_EMPTY")
     if span.end - span.start > SPAN_MAX:
         raise CommandFailed(f"{path} spans more than {SPAN_MAX.days} days; take a part of it", reason="TRACE_TOO_LONG")
-    return Trace(path, rows, span.start, span.end, counts)
+    return Trace(path, rows, span.start, span.end, counts, len(periods))
 
 
 def _events(path: Path) -> Iterator[UsageEvent | None]:

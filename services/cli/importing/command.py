@@ -11,7 +11,7 @@ from services.cli.importing.batch import read_batches
 from services.cli.importing.mapping_file import MappingFile, read_mapping
 from services.cli.importing.progress import ImportIdentity, ProgressFile
 from services.cli.importing.refusal import ImportInterrupted
-from services.cli.importing.sending import PATIENCE, Acknowledged, BatchesInOrder
+from services.cli.importing.sending import IN_FLIGHT_MAX, PATIENCE, Acknowledged, BatchesInOrder
 from services.cli.importing.summary import ImportSummary
 from services.cli.importing.usage_file import UsageFile, open_usage_file
 from services.kernel.clock import monotonic_s
@@ -39,11 +39,13 @@ def import_usage(
     restart: bool = False,
     on_progress: Callable[[ImportProgress], None] | None = None,
     retry: RetryPolicy = PATIENCE,
+    in_flight: int = IN_FLIGHT_MAX,
 ) -> ImportSummary:
     """Record every row of `file` as `mapping` says, by the ingest service at `address`; what became of them.
 
     A run that was interrupted is continued by the next one, unless `restart`; a finished one starts again, and all its
-    rows are duplicates. `api_key` None means METERLOG_API_KEY. `on_progress` is called after every batch.
+    rows are duplicates. `api_key` None means METERLOG_API_KEY. `on_progress` is called after every batch. Of the
+    `in_flight` batches that are sent at a time, the service may record several as one event; with 1 it never does.
     Raises MappingRefused, FileRefused, and ImportInterrupted when the service accepts nothing for `retry`'s total time.
     """
     started_at_s = monotonic_s()
@@ -52,7 +54,7 @@ def import_usage(
         progress = ProgressFile(var / FOLDER, _identity(usage_file, mapping_file, address))
         if restart:
             progress.remove()
-        run = _Run(usage_file, mapping_file, progress, on_progress)
+        run = _Run(usage_file, mapping_file, progress, on_progress, in_flight)
         summary = run.to_the_end(connection(address, "", "", api_key, tls), retry)
     progress.remove()
     return replace(summary, seconds=monotonic_s() - started_at_s)
@@ -64,11 +66,12 @@ class _Run:
     mapping: MappingFile
     progress: ProgressFile
     on_progress: Callable[[ImportProgress], None] | None
+    in_flight: int
 
     def to_the_end(self, target: Connection, retry: RetryPolicy) -> ImportSummary:
         summary = self.progress.load()
         batches = read_batches(self.file, self.mapping.mapping, summary.read)
-        with closing(batches), BatchesInOrder(target, retry) as sending:
+        with closing(batches), BatchesInOrder(target, retry, self.in_flight) as sending:
             for acknowledged in sending.send(batches):
                 summary = self._after(summary, acknowledged, target)
         return summary

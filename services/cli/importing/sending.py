@@ -20,21 +20,22 @@ Acknowledged = tuple[Batch, Sequence[UsageResult]]
 
 
 class BatchesInOrder:
-    """Sends batches over one connection, IN_FLIGHT_MAX at a time; a context manager, which waits for no answer."""
+    """Sends batches over one connection, `in_flight` at a time; a context manager, which waits for no answer."""
 
-    def __init__(self, connection: Connection, retry: RetryPolicy = PATIENCE) -> None:
+    def __init__(self, connection: Connection, retry: RetryPolicy = PATIENCE, in_flight: int = IN_FLIGHT_MAX) -> None:
         self._channel = open_channel(connection.ingest, connection.tls)
         self._sender = BatchSender(self._channel, connection.metadata, retry)
         self._answer_wait_s = retry.give_up_after_s + retry.call_timeout_s + _MARGIN_S
         self._stopping = threading.Event()
-        self._pool = ThreadPoolExecutor(IN_FLIGHT_MAX, thread_name_prefix="meterlog-import")
+        self._in_flight = in_flight
+        self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="meterlog-import")
 
     def send(self, batches: Iterable[Batch]) -> Iterator[Acknowledged]:
-        """Each batch with the results of its events, in order; reads at most IN_FLIGHT_MAX batches ahead."""
+        """Each batch with the results of its events, in order; reads at most `in_flight` batches ahead."""
         waiting: deque[tuple[Batch, Future[Sequence[UsageResult]]]] = deque()
         for batch in batches:
             waiting.append((batch, self._pool.submit(self._send_one, batch)))
-            if len(waiting) > IN_FLIGHT_MAX:
+            if len(waiting) > self._in_flight:
                 yield self._oldest(waiting)
         while waiting:
             yield self._oldest(waiting)

