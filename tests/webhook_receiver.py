@@ -9,6 +9,7 @@ from aiohttp import web
 from standardwebhooks import Webhook
 
 START_TIMEOUT_S = 10.0
+LOOP_TURNS = 10
 
 Answer = Callable[[], Awaitable[web.StreamResponse]]
 
@@ -69,7 +70,7 @@ class Receiver:
 
     def close(self) -> None:
         self.release()
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(START_TIMEOUT_S)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(START_TIMEOUT_S)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(START_TIMEOUT_S)
         self._loop.close()
@@ -84,6 +85,12 @@ class Receiver:
         port = self._runner.addresses[0][1]
         assert isinstance(port, int)
         return port
+
+    async def _end(self) -> None:
+        """Stop listening, and let the loop close the sockets of the last connections before it is stopped."""
+        await self._runner.cleanup()
+        for _ in range(LOOP_TURNS):
+            await asyncio.sleep(0)
 
     async def _receive(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -24,7 +24,7 @@ from services.eventstore.event import (
     require_appendable,
 )
 from services.eventstore.group_commit import appended
-from services.eventstore.reading import PAGE_BYTES_MAX, require_categories, require_from_version, require_limit
+from services.eventstore.reading import PAGE_BYTES_MAX, fitting, require_categories, require_from_version, require_limit
 from services.eventstore.restoration import WholeCommit, next_versions, require_standing, unwritten, whole_commits
 from services.eventstore.store import READ_LIMIT_MAX
 from services.eventstore.subscription import follow
@@ -89,7 +89,7 @@ class MemoryEventStore:
             self._require_open()
             behind = self._behind(after, categories, limit)
             end = max(after, self._head().position)
-        events = _fitting(behind[:limit])
+        events = tuple(fitting(behind[:limit], PAGE_BYTES_MAX))
         if len(events) < len(behind):
             return Page(events, events[-1].position, is_last=False)
         return Page(events, Position(end), is_last=True)
@@ -201,13 +201,3 @@ def _slice_behind(events: list[RecordedEvent], after: Position, count: int) -> l
 
 def _position(event: RecordedEvent) -> Position:
     return event.position
-
-
-def _fitting(events: list[RecordedEvent]) -> tuple[RecordedEvent, ...]:
-    """The events up to the one that fills the page."""
-    size = 0
-    for count, event in enumerate(events, 1):
-        size += len(event.payload)
-        if size >= PAGE_BYTES_MAX:
-            return tuple(events[:count])
-    return tuple(events)

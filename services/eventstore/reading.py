@@ -1,7 +1,8 @@
-"""Refuse reads that make no sense, with the same error on every backend."""
+"""What is asked of every read, on each backend: what makes no sense is refused, and no page is too large."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from services.eventstore.event import RecordedEvent
 from services.eventstore.store import READ_LIMIT_MAX
 from services.kernel.errors import InvalidInput
 
@@ -29,3 +30,13 @@ def require_categories(categories: Collection[str]) -> None:
         raise InvalidInput(f'categories is "{categories[:60]}"; write it as a collection of one', field="categories")
     if len(categories) > CATEGORIES_MAX:
         raise InvalidInput(f"a read takes at most {CATEGORIES_MAX} categories", field="categories")
+
+
+def fitting(events: Sequence[RecordedEvent], bytes_max: int) -> Sequence[RecordedEvent]:
+    """The events up to the one whose payload reaches `bytes_max`."""
+    size = 0
+    for count, event in enumerate(events, 1):
+        size += len(event.payload)
+        if size >= bytes_max:
+            return events[:count]
+    return events

@@ -125,7 +125,7 @@ def test_a_file_that_may_not_be_written_is_named(path: Path) -> None:
     SqliteEventStore(path, CLOCK).close()
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         with pytest.raises(sqlite3.OperationalError) as refused:
-            connection.execute("DELETE FROM events")
+            connection.execute("DELETE FROM segments")
         error = domain_error(refused.value, path)
     assert isinstance(error, Unavailable)
     assert error.reason == "LOG_NOT_WRITABLE"
@@ -141,7 +141,7 @@ def test_a_directory_without_room_for_the_lock_is_named(path: Path) -> None:
 def test_a_log_whose_tables_contradict_each_other_takes_no_appends(store: SqliteEventStore, path: Path) -> None:
     store.append(METER, [event(1), event(2)], NO_STREAM)
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE streams SET version = 0")
+        connection.execute("DELETE FROM commits")
     with pytest.raises(Corrupt, match="damaged"):
-        store.append(METER, [event(3)], 0)
-    assert store.head().position == 2
+        store.append(METER, [event(3)], 1)
+    assert store.stored_positions() == (1, 2)

@@ -219,22 +219,32 @@ def sqlite_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     "column",
-    [
-        "position",
-        "category_id",
-        "stream_id",
-        "version",
-        "event_id",
-        "type",
-        "schema_version",
-        "recorded_at_us",
-        "payload",
-        "leaf",
-    ],
+    ["first_position", "category_id", "stream_id", "first_version", "type", "schema_version", "recorded_at_us"],
 )
-def test_every_turned_bit_of_a_stored_event_is_found_at_its_position(column: str, sqlite_log: Path) -> None:
-    """Every column of one event, every byte of it (integers: every bit)."""
-    assert flips_missed(sqlite_log, "events", column, "position = 7", {7}) == []
+def test_every_turned_bit_of_what_events_share_is_found_at_the_first_of_them(column: str, sqlite_log: Path) -> None:
+    """Every column of one segment, every byte of it (integers: every bit)."""
+    assert flips_missed(sqlite_log, "segments", column, "first_position = 6", {6}) == []
+
+
+@pytest.mark.parametrize(
+    ("column", "bytes_an_event"), [("event_ids", 16), ("leaves", 32), ("payload_ends", 4), ("payloads", None)]
+)
+def test_every_turned_bit_of_an_event_is_found_at_its_position(
+    column: str, bytes_an_event: int | None, sqlite_log: Path
+) -> None:
+    """The second event of a segment of several: every byte of what it has in its blobs."""
+    begin, end = bytes_of(sqlite_log, column, bytes_an_event)
+    assert flips_missed(sqlite_log, "segments", column, "first_position = 6", {7}, range(begin, end)) == []
+
+
+def bytes_of(folder: Path, column: str, bytes_an_event: int | None) -> tuple[int, int]:
+    """Where the second event of the segment at position 6 stands in a blob."""
+    with closing(sqlite3.connect(folder / "log.db")) as connection:
+        (ends,) = connection.execute("SELECT payload_ends FROM segments WHERE first_position = 6").fetchone()
+    assert len(ends) >= 12, "the segment has several events"
+    if bytes_an_event:
+        return bytes_an_event, 2 * bytes_an_event
+    return int.from_bytes(ends[:4]), int.from_bytes(ends[4:8])
 
 
 @pytest.mark.parametrize("column", ["root", "chain", "first_position", "last_position"])
@@ -244,13 +254,15 @@ def test_every_turned_bit_of_a_commit_is_found_at_its_position(column: str, sqli
     assert flips_missed(sqlite_log, "commits", column, "first_position = 6", positions) == []
 
 
-def flips_missed(folder: Path, table: str, column: str, where: str, positions: set[int]) -> list[object]:
+def flips_missed(
+    folder: Path, table: str, column: str, where: str, positions: set[int], places: range | None = None
+) -> list[object]:
     """The values that the column was changed to, one bit each, without verification finding it at a position."""
     missed: list[object] = []
     with closing(sqlite3.connect(folder / "log.db")) as connection:
         (original,) = connection.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchone()
         (row,) = connection.execute(f"SELECT rowid FROM {table} WHERE {where}").fetchone()
-        for value in one_bit_away(original):
+        for value in one_bit_away(original, places):
             try:
                 row = changed(connection, table, column, value, row)
             except sqlite3.IntegrityError:
@@ -263,22 +275,25 @@ def flips_missed(folder: Path, table: str, column: str, where: str, positions: s
     return missed
 
 
+ROW_IDS = {"segments": "first_position", "commits": "last_position"}
+
+
 def changed(connection: sqlite3.Connection, table: str, column: str, value: object, row: int) -> int:
     """Change a value; the row's id afterwards, which is the position where that is what was changed."""
     with connection:
         connection.execute(f"UPDATE {table} SET {column} = ? WHERE rowid = ?", (value, row))
-    is_row_id = column in ("position", "last_position")
+    is_row_id = column == ROW_IDS[table]
     return int(value) if is_row_id and isinstance(value, int) else row
 
 
-def one_bit_away(original: object) -> list[object]:
+def one_bit_away(original: object, places: range | None = None) -> list[object]:
     if isinstance(original, int):
         return [original ^ (1 << bit) for bit in range(63)]
     if isinstance(original, str):
         content = original.encode()
         return [flipped(content, place).decode() for place in range(len(content))]
     assert isinstance(original, bytes)
-    return [flipped(original, place) for place in range(len(original))]
+    return [flipped(original, place) for place in places or range(len(original))]
 
 
 def test_the_key_is_needed() -> None:

@@ -96,7 +96,7 @@ def test_a_database_of_somebody_else_is_refused(path: Path) -> None:
 def test_a_log_of_a_newer_release_is_refused(path: Path) -> None:
     SqliteEventStore(path, CLOCK).close()
     with closing(sqlite3.connect(path)) as connection:
-        connection.execute("PRAGMA user_version = 2")
+        connection.execute("PRAGMA user_version = 3")
     with pytest.raises(RuleViolated, match="upgrade"):
         SqliteEventStore(path, CLOCK)
     with pytest.raises(RuleViolated, match="upgrade"):
@@ -172,10 +172,10 @@ def test_a_reader_in_the_midst_of_the_log_blocks_no_append(path: Path) -> None:
     opened.append(METER, [event(0)], NO_STREAM)
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
-        assert reader.execute("SELECT count(*) FROM events").fetchone() == (1,)
+        assert reader.execute("SELECT count(*) FROM segments").fetchone() == (1,)
         for number in range(1, 30):
             opened.append(METER, [event(number, bytes(20_000))], number - 1)
-        assert reader.execute("SELECT count(*) FROM events").fetchone() == (1,)
+        assert reader.execute("SELECT count(*) FROM segments").fetchone() == (1,)
     assert verify(opened).events == 30
     opened.close()
 
@@ -220,4 +220,4 @@ def test_a_category_is_read_by_its_index(store: SqliteEventStore, path: Path) ->
             if "UNION" in statement
         ]
     assert plans
-    assert all("events_by_category (category_id=? AND rowid>?" in plan for plan in plans), plans
+    assert all("segments_by_category (category_id=? AND rowid>?" in plan for plan in plans), plans

@@ -21,12 +21,18 @@ from services.kernel.clock import SimulatedClock
 CLOCK = SimulatedClock(datetime(2024, 1, 31, tzinfo=UTC))
 
 
+TYPES = ("Happened", "Occurred")
+
+
 def fill(store: EventStore) -> None:
-    """Six commits: positions 1-2, 3-5, 6, 7-8, 9, 10, over the streams meter-0 and usage-0 by turns."""
+    """Six commits: positions 1-2, 3-5, 6, 7-8, 9, 10, over the streams meter-0 and usage-0 by turns.
+
+    Types change from event to event, so that each has a row of its own in SQLite.
+    """
     written = iter(range(1, 11))
     for turn, count in enumerate((2, 3, 1, 2, 1, 1)):
         stream = StreamName("meter" if turn % 2 else "usage", "0")
-        events = [NewEvent(UUID(int=next(written)), "Happened", 1, b"payload") for _ in range(count)]
+        events = [NewEvent(UUID(int=next(written)), TYPES[turn % 2], 1, b"payload") for turn in range(count)]
         store.append(stream, events, ANY_VERSION)
 
 
@@ -69,30 +75,30 @@ def test_the_same_events_give_the_same_chain_on_every_backend(log: Path) -> None
     assert verify(store) == verified(log)
 
 
-FLIP = "UPDATE events SET {column} = {value} WHERE position = {position}"
+FLIP = "UPDATE segments SET {column} = {value} WHERE first_position = {position}"
 
 
 @pytest.mark.parametrize(
     ("column", "value"),
     [
-        ("payload", "CAST('paylobd' AS BLOB)"),
-        ("payload", "x''"),
-        ("leaf", "zeroblob(32)"),
-        ("leaf", "x''"),
+        ("payloads", "CAST('paylobd' AS BLOB)"),
+        ("payloads", "x''"),
+        ("leaves", "zeroblob(32)"),
+        ("leaves", "x''"),
         ("type", "'Happenec'"),
         ("type", "CAST(x'fffe' AS TEXT)"),
         ("schema_version", "0"),
         ("schema_version", "-1"),
         ("recorded_at_us", "recorded_at_us + 1"),
         ("recorded_at_us", "9223372036854775807"),
-        ("event_id", "zeroblob(16)"),
-        ("event_id", "zeroblob(15)"),
-        ("version", "version + 100"),
-        ("version", "-1"),
+        ("event_ids", "zeroblob(16)"),
+        ("event_ids", "zeroblob(15)"),
+        ("first_version", "first_version + 100"),
+        ("first_version", "-1"),
         ("category_id", "3 - category_id"),
         ("stream_id", "99"),
-        ("position", "-5"),
-        ("position", "77"),
+        ("first_position", "-5"),
+        ("first_position", "77"),
     ],
 )
 @pytest.mark.parametrize("position", [1, 4, 10])
@@ -106,8 +112,8 @@ def test_an_event_that_was_changed_is_found(log: Path, column: str, value: str, 
 @pytest.mark.parametrize(
     ("statements", "first_bad", "problem"),
     [
-        (("DELETE FROM events WHERE position = 4",), 4, "missing"),
-        (("DELETE FROM events WHERE position >= 9",), 9, "missing"),
+        (("DELETE FROM segments WHERE first_position = 4",), 4, "missing"),
+        (("DELETE FROM segments WHERE first_position >= 9",), 9, "missing"),
         (("DELETE FROM commits WHERE last_position = 5",), 3, "commit"),
         (("DELETE FROM commits WHERE last_position = 10",), 10, "no commit covers"),
         (("DELETE FROM commits",), 1, "no commit covers"),
@@ -132,9 +138,9 @@ def test_a_log_that_was_changed_is_found(log: Path, statements: tuple[str, ...],
 def test_events_that_were_swapped_are_found(log: Path) -> None:
     tamper(
         log,
-        "UPDATE events SET position = 100 WHERE position = 2",
-        "UPDATE events SET position = 2 WHERE position = 3",
-        "UPDATE events SET position = 3 WHERE position = 100",
+        "UPDATE segments SET first_position = 100 WHERE first_position = 2",
+        "UPDATE segments SET first_position = 2 WHERE first_position = 3",
+        "UPDATE segments SET first_position = 3 WHERE first_position = 100",
     )
     found = verified(log)
     assert (found.first_bad_position, found.problem) == (
@@ -145,18 +151,18 @@ def test_events_that_were_swapped_are_found(log: Path) -> None:
 
 @pytest.mark.parametrize("position", [11, 0, -3])
 def test_an_event_that_was_slipped_in_outside_of_all_commits_is_found(log: Path, position: int) -> None:
-    columns = "category_id, stream_id, event_id, type, schema_version, recorded_at_us, payload, leaf"
+    columns = "category_id, stream_id, recorded_at_us, type, schema_version, leaves, event_ids, payload_ends, payloads"
     tamper(
         log,
-        f"INSERT INTO events (position, version, {columns}) "
-        f"SELECT {position}, 99, {columns} FROM events WHERE position = 10",
+        f"INSERT INTO segments (first_position, first_version, {columns}) "
+        f"SELECT {position}, 99, {columns} FROM segments WHERE first_position = 10",
     )
     assert verified(log).first_bad_position == position
 
 
 def test_what_is_proved_before_the_damage_is_told(log: Path) -> None:
     whole = verified(log)
-    tamper(log, FLIP.format(column="payload", value="x''", position=8))
+    tamper(log, FLIP.format(column="payloads", value="x''", position=8))
     found = verified(log)
     assert found.events == 6
     assert found.head != whole.head
@@ -172,7 +178,7 @@ def test_a_part_is_verified_in_whole_commits(log: Path, first: int, last: int | 
 
 
 def test_a_part_says_nothing_about_what_is_beside_it(log: Path) -> None:
-    tamper(log, FLIP.format(column="payload", value="x''", position=4))
+    tamper(log, FLIP.format(column="payloads", value="x''", position=4))
     assert verified(log, Span(Position(1), Position(2))).verified
     assert verified(log, Span(Position(6))).verified
     assert verified(log, Span(Position(5), Position(5))).first_bad_position == 4
@@ -184,7 +190,9 @@ def test_streams_that_were_forgotten_are_looked_up(log: Path, position: int, mon
     monkeypatch.setattr(versions, "STREAMS_REMEMBERED_MAX", 1)
     assert verified(log).verified
     with closing(sqlite3.connect(log)) as connection, connection:
-        connection.execute("UPDATE events SET version = version + 9 WHERE position = ?", (position,))
+        connection.execute(
+            "UPDATE segments SET first_version = first_version + 9 WHERE first_position = ?", (position,)
+        )
     rewrite_hashes(log)
     found = verified(log)
     assert (found.verified, found.first_bad_position) == (False, position)
@@ -200,7 +208,7 @@ def rewrite_hashes(log: Path) -> None:
     chain = CHAIN_START
     with closing(sqlite3.connect(log)) as connection, connection:
         for position, leaf in leaves.items():
-            connection.execute("UPDATE events SET leaf = ? WHERE position = ?", (leaf, position))
+            connection.execute("UPDATE segments SET leaves = ? WHERE first_position = ?", (leaf, position))
         for commit in commits:
             covered = range(commit.first_position, commit.last_position + 1)
             root = merkle_root([leaves[Position(each)] for each in covered])
@@ -216,7 +224,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_log_longer_than_a_page_verifies(small_pages: None, log: Path) -> None:
     assert verified(log).events == 10
-    tamper(log, FLIP.format(column="event_id", value="x''", position=9))
+    tamper(log, FLIP.format(column="event_ids", value="x''", position=9))
     assert verified(log).first_bad_position == 9
 
 

@@ -1,14 +1,14 @@
 """Write one commit into a log in SQLite, inside a transaction that the caller has begun and ends."""
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from services.eventstore.audit.chain import Commit
-from services.eventstore.draft import CommitDraft, PlacedAppend, PreparedAppend, draft_commit
+from services.eventstore.draft import CommitDraft, PreparedAppend, draft_commit
 from services.eventstore.event import NO_STREAM, Appended, RecordedEvent, StreamName, WrongExpectedVersion
 from services.eventstore.sqlite import read as sqlite_read
 from services.eventstore.sqlite.read import StreamRow
-from services.kernel.clock import epoch_us
+from services.eventstore.sqlite.segment import Segment, segments_of_appends
 
 Cell = int | str | bytes
 
@@ -17,10 +17,9 @@ _ROWS_PER_INSERT_MAX = 128
 
 _ADD_CATEGORY = "INSERT INTO categories (name) VALUES (?) ON CONFLICT DO NOTHING"
 _ADD_STREAM = """
-    INSERT INTO streams (category_id, identifier, version)
-    VALUES ((SELECT id FROM categories WHERE name = ?), ?, ?) RETURNING id, category_id, version
+    INSERT INTO streams (category_id, identifier)
+    VALUES ((SELECT id FROM categories WHERE name = ?), ?) RETURNING id, category_id
 """
-_ADVANCE_STREAM = "UPDATE streams SET version = ? WHERE id = ?"
 _ADD_COMMIT = "INSERT INTO commits (first_position, last_position, root, chain) VALUES (?, ?, ?, ?)"
 
 
@@ -31,9 +30,8 @@ def write_commit(
     streams: dict[StreamName, StreamRow | None] = {}
     draft = _drafted(connection, appends, streams)
     if draft.commit is not None:
-        versions = {placed.request.stream: placed.appended.version for placed in draft.placed}
-        advance_streams(connection, versions, streams)
-        insert_events(connection, [row for placed in draft.placed for row in _event_rows(placed, streams)])
+        add_streams(connection, {placed.request.stream for placed in draft.placed}, streams)
+        insert_segments(connection, segments_of_appends(draft.placed), streams)
         insert_commit(connection, draft.commit)
     return draft.answers
 
@@ -53,44 +51,21 @@ def _drafted(
     return draft_commit(appends, sqlite_read.head(connection), current_version, standing)
 
 
-def advance_streams(
-    connection: sqlite3.Connection, versions: Mapping[StreamName, int], streams: dict[StreamName, StreamRow | None]
+def add_streams(
+    connection: sqlite3.Connection, written: Collection[StreamName], streams: dict[StreamName, StreamRow | None]
 ) -> None:
-    """Move streams to their new versions; those that have no row yet get one, in `streams` too."""
-    for stream, version in versions.items():
-        row = streams[stream]
-        if row is None:
-            streams[stream] = _added_stream(connection, stream, version)
-        else:
-            connection.execute(_ADVANCE_STREAM, (version, row.id))
+    """Give the written streams that have no row yet one, in `streams` too; in order, so that ids are no chance."""
+    for stream in sorted((stream for stream in written if streams[stream] is None), key=str):
+        connection.execute(_ADD_CATEGORY, (stream.category,))
+        id_, category_id = connection.execute(_ADD_STREAM, (stream.category, stream.id)).fetchone()
+        streams[stream] = StreamRow(id_, category_id, NO_STREAM)
 
 
-def _added_stream(connection: sqlite3.Connection, stream: StreamName, version: int) -> StreamRow:
-    connection.execute(_ADD_CATEGORY, (stream.category,))
-    return StreamRow(*connection.execute(_ADD_STREAM, (stream.category, stream.id, version)).fetchone())
-
-
-def _event_rows(placed: PlacedAppend, streams: dict[StreamName, StreamRow | None]) -> Iterator[tuple[Cell, ...]]:
-    stream = streams[placed.request.stream]
-    assert stream is not None, "every placed stream has a row by now"
-    recorded_at_us = epoch_us(placed.recorded_at)
-    for index, event in enumerate(placed.request.events):
-        yield (
-            placed.first_position + index,
-            stream.category_id,
-            stream.id,
-            placed.first_version + index,
-            event.id.bytes,
-            event.type,
-            event.schema_version,
-            recorded_at_us,
-            event.payload,
-            placed.leaves[index],
-        )
-
-
-def insert_events(connection: sqlite3.Connection, rows: Sequence[tuple[Cell, ...]]) -> None:
-    """Insert rows of `events` in steps of powers of two, so that few statements serve every number of rows."""
+def insert_segments(
+    connection: sqlite3.Connection, segments: Iterable[Segment], streams: Mapping[StreamName, StreamRow | None]
+) -> None:
+    """Insert in steps of powers of two, so that few statements serve every number of rows."""
+    rows = [_row(segment, streams) for segment in segments]
     start = 0
     while start < len(rows):
         count = min(_ROWS_PER_INSERT_MAX, 1 << (len(rows) - start).bit_length() - 1)
@@ -99,13 +74,31 @@ def insert_events(connection: sqlite3.Connection, rows: Sequence[tuple[Cell, ...
         start += count
 
 
+def _row(segment: Segment, streams: Mapping[StreamName, StreamRow | None]) -> tuple[Cell, ...]:
+    stream = streams[segment.stream]
+    assert stream is not None, "every stream that is written to has a row by now"
+    return (
+        segment.first_position,
+        stream.category_id,
+        stream.id,
+        segment.first_version,
+        segment.recorded_at_us,
+        segment.type,
+        segment.schema_version,
+        segment.leaves,
+        segment.event_ids,
+        segment.payload_ends,
+        segment.payloads,
+    )
+
+
 def insert_commit(connection: sqlite3.Connection, commit: Commit) -> None:
     """Write a commit's root and chain."""
     connection.execute(_ADD_COMMIT, (commit.first_position, commit.last_position, commit.root, commit.chain))
 
 
 def _insert(row_count: int) -> str:
-    return f"INSERT INTO events VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'] * row_count)}"  # noqa: S608 - constant
+    return f"INSERT INTO segments VALUES {', '.join(['(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)'] * row_count)}"  # noqa: S608 - constant
 
 
 _INSERTS = {1 << power: _insert(1 << power) for power in range(_ROWS_PER_INSERT_MAX.bit_length())}

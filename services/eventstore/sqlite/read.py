@@ -1,20 +1,18 @@
 """The queries of a log in SQLite: one function each, from a connection to values."""
 
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
-from uuid import UUID
 
 from services.eventstore.audit.chain import CHAIN_START, Commit
-from services.eventstore.event import BEGINNING, VERSION_MAX, Head, Page, Position, RecordedEvent, StreamName
-from services.eventstore.reading import PAGE_BYTES_MAX
-from services.kernel.clock import from_epoch_us
-from services.kernel.errors import Corrupt
+from services.eventstore.event import BEGINNING, NO_STREAM, VERSION_MAX, Head, Page, Position, RecordedEvent, StreamName
+from services.eventstore.reading import PAGE_BYTES_MAX, fitting
+from services.eventstore.sqlite.segment import LEAF_BYTES, Segment
 
-Row = tuple[int, str, str, int, bytes, str, int, int, bytes, bytes]
-"""position, category, stream identifier, version, event id, type, schema version, recorded at, payload, leaf."""
+Row = tuple[str, str, int, int, int, str, int, bytes, bytes, bytes, bytes]
+"""Category and identifier of the stream, then the fields of `Segment` from `first_position` on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,43 +24,54 @@ class StreamRow:
     version: int
 
 
-# An event whose category is not its stream's is not found: the audit then misses it, as it should.
-_EVENTS = """
-    SELECT e.position, c.name, s.identifier, e.version, e.event_id, e.type, e.schema_version, e.recorded_at_us,
-        e.payload, e.leaf
-    FROM events AS e
-    CROSS JOIN categories AS c ON c.id = e.category_id
-    CROSS JOIN streams AS s ON s.id = e.stream_id AND s.category_id = e.category_id
+# A segment whose category is not its stream's is not found: the audit then misses it, as it should.
+_SEGMENTS = """
+    SELECT c.name, s.identifier, g.first_position, g.first_version, g.recorded_at_us, g.type, g.schema_version,
+        g.leaves, g.event_ids, g.payload_ends, g.payloads
+    FROM segments AS g
+    CROSS JOIN categories AS c ON c.id = g.category_id
+    CROSS JOIN streams AS s ON s.id = g.stream_id AND s.category_id = g.category_id
 """
-_ALL_BEHIND = f"{_EVENTS} WHERE e.position > ? AND e.position <= ? ORDER BY e.position LIMIT ?"
+_HOLDING = "SELECT max(first_position) FROM segments WHERE first_position <= ?"
+_ALL_BEHIND = f"{_SEGMENTS} WHERE g.first_position >= ? AND g.first_position <= ? ORDER BY g.first_position"
 _CATEGORY_BEHIND = """
-    SELECT position FROM (
-        SELECT position FROM events
-        WHERE category_id = (SELECT id FROM categories WHERE name = ?) AND position > ? AND position <= ?
-        ORDER BY position LIMIT ?
+    SELECT first_position FROM (
+        SELECT first_position FROM segments
+        WHERE category_id = (SELECT id FROM categories WHERE name = ?) AND first_position >= ? AND first_position <= ?
+        ORDER BY first_position LIMIT ?
     )
 """
-_STREAM = """
-    SELECT s.id, s.category_id, s.version FROM streams AS s
-    JOIN categories AS c ON c.id = s.category_id
+_STREAM = f"""
+    SELECT s.id, s.category_id, coalesce((
+        SELECT first_version + length(leaves) / {LEAF_BYTES} - 1 FROM segments
+        WHERE stream_id = s.id ORDER BY first_version DESC LIMIT 1
+    ), {NO_STREAM})
+    FROM streams AS s JOIN categories AS c ON c.id = s.category_id
     WHERE c.name = ? AND s.identifier = ?
+"""  # noqa: S608 - constant
+_STREAM_UPWARDS = f"""
+    {_SEGMENTS} WHERE g.stream_id = :stream AND g.first_version >= coalesce(
+        (SELECT max(first_version) FROM segments WHERE stream_id = :stream AND first_version <= :version), 0
+    ) ORDER BY g.first_version
+"""  # noqa: S608 - constant
+_STREAM_DOWNWARDS = f"""
+    {_SEGMENTS} WHERE g.stream_id = :stream AND g.first_version <= :version ORDER BY g.first_version DESC
 """
-_STREAM_UPWARDS = f"{_EVENTS} WHERE e.stream_id = ? AND e.version >= ? ORDER BY e.version LIMIT ?"
-_STREAM_DOWNWARDS = f"{_EVENTS} WHERE e.stream_id = ? AND e.version <= ? ORDER BY e.version DESC LIMIT ?"
-_LEAF_AT = "SELECT leaf FROM events WHERE position = ?"
-_LEAVES = "SELECT leaf FROM events WHERE position BETWEEN ? AND ? ORDER BY position"
+_LEAVES = "SELECT first_position, leaves FROM segments WHERE first_position BETWEEN ? AND ? ORDER BY first_position"
 _CHAIN_AT = "SELECT chain FROM commits WHERE last_position = ?"
 _HEAD = "SELECT last_position, chain FROM commits ORDER BY last_position DESC LIMIT 1"
-_STORED_POSITIONS = "SELECT (SELECT min(position) FROM events), (SELECT max(position) FROM events)"
+_STORED_POSITIONS = f"""
+    SELECT (SELECT min(first_position) FROM segments),
+        (SELECT first_position + length(leaves) / {LEAF_BYTES} - 1 FROM segments ORDER BY first_position DESC LIMIT 1)
+"""  # noqa: S608 - constant
 _COMMITS_BEHIND = """
     SELECT first_position, last_position, root, chain FROM commits WHERE last_position > ?
     ORDER BY last_position LIMIT ?
 """
 
 
-# Neighbours in the log share stream and instant.
+# Neighbours in the log share their stream.
 _stream_name = lru_cache(maxsize=1024)(StreamName)
-_instant = lru_cache(maxsize=1024)(from_epoch_us)
 
 
 def head(connection: sqlite3.Connection) -> Head:
@@ -73,13 +82,18 @@ def head(connection: sqlite3.Connection) -> Head:
 
 def leaf_at(connection: sqlite3.Connection, position: Position) -> bytes:
     """The leaf of the event at a position; empty when there is none."""
-    row = connection.execute(_LEAF_AT, (position,)).fetchone()
-    return bytes(row[0]) if row else b""
+    found = leaves(connection, position, position) if BEGINNING < position <= VERSION_MAX else []
+    return found[0] if found else b""
 
 
 def leaves(connection: sqlite3.Connection, first: Position, last: Position) -> list[bytes]:
     """The leaves of the events from `first` to `last`, as far as there are any."""
-    return [bytes(leaf) for (leaf,) in connection.execute(_LEAVES, (first, last))]
+    found: list[bytes] = []
+    for start, content in connection.execute(_LEAVES, (_holding(connection, first), last)):
+        count = len(content) // LEAF_BYTES
+        wanted = range(max(0, first - start), min(count, last - start + 1))
+        found += [content[index * LEAF_BYTES : (index + 1) * LEAF_BYTES] for index in wanted]
+    return found
 
 
 def chain_at(connection: sqlite3.Connection, last_position: Position) -> bytes | None:
@@ -96,12 +110,25 @@ def page(connection: sqlite3.Connection, after: Position, categories: Collection
     end = head(connection).position
     if after >= end:
         return Page((), after, is_last=True)
-    names = sorted(set(categories))
-    events = _events_behind(connection, after, end, names, limit)
-    reached = events[-1].position if events else end
-    if _has_more(connection, reached, end, names):
-        return Page(events, reached, is_last=False)
-    return Page(events, end, is_last=True)
+    query, arguments = _behind(_holding(connection, after + 1), end, sorted(set(categories)), limit)
+    events: list[RecordedEvent] = []
+    size, is_full = 0, False
+    with closing(connection.execute(query, arguments)) as rows:
+        for segment in map(_segment, rows):
+            if is_full:
+                return Page(tuple(events), events[-1].position, is_last=False)
+            first = max(0, after + 1 - segment.first_position)
+            if first >= segment.event_count:
+                continue
+            found = fitting(segment.events(first, limit - len(events)), PAGE_BYTES_MAX - size)
+            events += found
+            size += sum([len(event.payload) for event in found])
+            is_full = len(events) == limit or size >= PAGE_BYTES_MAX
+            is_cut = first + len(found) < segment.event_count
+            # Without categories, positions tell whether there is more; the next row is not looked at, damaged or not.
+            if is_cut or (is_full and not categories):
+                return Page(tuple(events), events[-1].position, is_last=events[-1].position >= end)
+    return Page(tuple(events), end, is_last=True)
 
 
 def stream_row(connection: sqlite3.Connection, stream: StreamName) -> StreamRow | None:
@@ -114,15 +141,28 @@ def stream_upwards(
     connection: sqlite3.Connection, stream: StreamName, from_version: int, limit: int
 ) -> tuple[RecordedEvent, ...]:
     """Up to `limit` events of a stream from a version upwards."""
-    return _stream_events(connection, stream, _STREAM_UPWARDS, from_version, limit)
+    events: list[RecordedEvent] = []
+    for segment in _stream_rows(connection, stream, _STREAM_UPWARDS, from_version):
+        first = max(0, from_version - segment.first_version)
+        events += segment.events(first, limit - len(events)) if first < segment.event_count else []
+        if len(events) == limit:
+            break
+    return tuple(events)
 
 
 def stream_downwards(
     connection: sqlite3.Connection, stream: StreamName, from_version: int, limit: int
 ) -> tuple[RecordedEvent, ...]:
     """Up to `limit` events of a stream from a version (-1: its newest) downwards."""
-    start = VERSION_MAX if from_version == -1 else from_version
-    return _stream_events(connection, stream, _STREAM_DOWNWARDS, start, limit)
+    newest = VERSION_MAX if from_version == -1 else from_version
+    events: list[RecordedEvent] = []
+    for segment in _stream_rows(connection, stream, _STREAM_DOWNWARDS, newest):
+        end = min(segment.event_count, newest - segment.first_version + 1)
+        first = max(0, end - (limit - len(events)))
+        events += reversed(segment.events(first, end - first))
+        if len(events) == limit:
+            break
+    return tuple(events)
 
 
 def commits(connection: sqlite3.Connection, after: Position, limit: int) -> tuple[Commit, ...]:
@@ -137,68 +177,34 @@ def stored_positions(connection: sqlite3.Connection) -> tuple[Position, Position
     return None if lowest is None else (Position(lowest), Position(highest))
 
 
-def _events_behind(
-    connection: sqlite3.Connection, after: Position, end: Position, categories: Sequence[str], limit: int
-) -> tuple[RecordedEvent, ...]:
-    query, arguments = _behind(after, end, categories, limit)
-    events: list[RecordedEvent] = []
-    size = 0
-    with closing(connection.execute(query, arguments)) as rows:
-        for row in rows:
-            events.append(_recorded_event(row))
-            size += len(events[-1].payload)
-            if size >= PAGE_BYTES_MAX:
-                break
-    return tuple(events)
+def _holding(connection: sqlite3.Connection, position: int) -> int:
+    """Where the segment begins that holds the event at a position, or would, if it is missing."""
+    (first_position,) = connection.execute(_HOLDING, (min(position, VERSION_MAX),)).fetchone()
+    return first_position or 0
 
 
-def _behind(after: Position, end: Position, categories: Sequence[str], limit: int) -> tuple[str, list[str | int]]:
-    """The query for the next events, with its arguments."""
+def _behind(start: int, end: Position, categories: Sequence[str], limit: int) -> tuple[str, list[str | int]]:
+    """The query for the segments with the next events, with its arguments.
+
+    Every category gives its next ones from the index, and the first of all these are taken: one more than there can be
+    of `limit` events, besides the first, which may lie before them.
+    """
     if not categories:
-        return _ALL_BEHIND, [after, end, limit]
-    positions, arguments = _positions_behind(after, end, categories, limit)
-    return f"{_EVENTS} WHERE e.position IN ({positions}) ORDER BY e.position", arguments
+        return _ALL_BEHIND, [start, end]
+    positions = " UNION ALL ".join([_CATEGORY_BEHIND] * len(categories)) + " ORDER BY first_position LIMIT ?"
+    arguments = [argument for name in categories for argument in (name, start, end, limit + 2)]
+    return f"{_SEGMENTS} WHERE g.first_position IN ({positions}) ORDER BY g.first_position", [*arguments, limit + 2]
 
 
-def _has_more(connection: sqlite3.Connection, after: Position, end: Position, categories: Sequence[str]) -> bool:
-    if after >= end or not categories:
-        return after < end
-    query, arguments = _positions_behind(after, end, categories, 1)
-    return connection.execute(query, arguments).fetchone() is not None
-
-
-def _positions_behind(
-    after: Position, end: Position, categories: Sequence[str], limit: int
-) -> tuple[str, list[str | int]]:
-    """Every category gives its next positions from the index; the first of all these are taken."""
-    query = " UNION ALL ".join([_CATEGORY_BEHIND] * len(categories)) + " ORDER BY position LIMIT ?"
-    arguments = [argument for name in categories for argument in (name, after, end, limit)]
-    return query, [*arguments, limit]
-
-
-def _stream_events(
-    connection: sqlite3.Connection, stream: StreamName, query: str, version: int, limit: int
-) -> tuple[RecordedEvent, ...]:
+def _stream_rows(connection: sqlite3.Connection, stream: StreamName, query: str, version: int) -> Iterator[Segment]:
+    """The segments of a stream from the one that holds a version on; none when there is no such stream."""
     found = stream_row(connection, stream)
     if found is None:
-        return ()
-    rows = connection.execute(query, (found.id, min(version, VERSION_MAX), limit))
-    return tuple(_recorded_event(row) for row in rows)
+        return
+    arguments = {"stream": found.id, "version": min(version, VERSION_MAX)}
+    with closing(connection.execute(query, arguments)) as rows:
+        yield from map(_segment, rows)
 
 
-def _recorded_event(row: Row) -> RecordedEvent:
-    position, category, identifier, version, event_id, event_type, schema_version, recorded_at_us, payload, leaf = row
-    try:
-        return RecordedEvent(
-            position=Position(position),
-            stream=_stream_name(category, identifier),
-            version=version,
-            id=UUID(bytes=event_id),
-            type=event_type,
-            schema_version=schema_version,
-            recorded_at=_instant(recorded_at_us),
-            payload=payload,
-            leaf=leaf,
-        )
-    except (ValueError, OverflowError, OSError) as error:
-        raise Corrupt(f"position {position} holds no event ({error}); verify the log") from error
+def _segment(row: Row) -> Segment:
+    return Segment(_stream_name(row[0], row[1]), *row[2:])
