@@ -79,7 +79,7 @@ def import_command(
     _require_stopped(var, url)
     imported = import_log(source, url, screen, _keys(public_key, var))
     document = {
-        "store": url,
+        "store": shown_url(url),
         "events": imported.end.events,
         "is_changed": imported.before != imported.after,
         "position": imported.after.position,
@@ -154,7 +154,7 @@ def _answer(screen: Screen, target: str, document: dict[str, object], words: str
 def _require_stopped(var: Path, url: str) -> None:
     running = read_running(var)
     if running and running.store_url == url:
-        raise misused(f"the platform in {var} is running on {url}; stop it first", "PLATFORM_RUNS")
+        raise misused(f"the platform in {var} is running on {shown_url(url)}; stop it first", "PLATFORM_RUNS")
 
 
 def _summary_document(found: LogSummary) -> dict[str, object]:
