@@ -4,11 +4,12 @@ import json
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from google.protobuf.message import Message
 
 from meterlog.events.v1.invoice_pb2 import InvoiceDrafted
 from meterlog.events.v1.meter_pb2 import MeterArchived, PeriodTotal, UsagePeriodClosed
-from services.eventstore.catalogue import MESSAGES
+from services.eventstore.catalogue import MESSAGES, UnknownEventType
 from services.eventstore.event import Position, RecordedEvent, StreamName
 from services.kernel.timestamp import to_timestamp
 from services.notifier.fact import ANNOUNCED, FACT_CATEGORIES, MESSAGE_TYPES, instant_text
@@ -100,10 +101,15 @@ def test_an_id_is_thirty_plain_characters() -> None:
     assert all(len(each) == 30 and each.isascii() and each.islower() and "." not in each for each in identifiers)
 
 
-def test_other_facts_are_not_announced_even_when_this_release_does_not_know_them() -> None:
+def test_other_facts_are_not_announced() -> None:
     assert message_of(recorded(MeterArchived(slug="a"), StreamName("meter", "a"))) is None
+
+
+def test_a_fact_that_this_release_does_not_know_is_not_passed_over() -> None:
+    """A newer release may announce it; a message that was passed over is never made up for."""
     unknown = RecordedEvent(Position(1), INVOICE, 0, UUID(int=1), "InvoicePraised", 3, NOON, b"\xff", b"")
-    assert message_of(unknown) is None
+    with pytest.raises(UnknownEventType, match="InvoicePraised version 3"):
+        message_of(unknown)
 
 
 def test_every_announced_fact_is_in_the_catalogue_and_every_message_type_in_the_table() -> None:
