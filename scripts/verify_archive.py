@@ -3,9 +3,10 @@
     python verify_archive.py ARCHIVE [--public-key KEY]
 
 ARCHIVE is what `meterlog audit export` or `meterlog log export` wrote (- reads standard input), KEY the text that
-`meterlog audit keygen` printed, or a file that holds it. The program prints "verified: …" and ends with 0, or prints
-the first line and position that do not hold and ends with 1. It imports nothing of Meterlog. It follows the format's
-description in docs/guides/audit.md, and needs Python 3.11 and, for signatures, the package `cryptography`.
+`meterlog audit keygen` printed, or a file that holds it; of several keys between spaces one must have signed. The
+program prints "verified: …" and ends with 0, or prints the first line and position that do not hold and ends with 1, or
+ends with 2 for a KEY that is none. It imports nothing of Meterlog. It follows the format's description in
+docs/guides/audit.md, and needs Python 3.11 and, for signatures, the package `cryptography`.
 """
 
 import argparse
@@ -31,12 +32,8 @@ KEYS = {
 LINE_BYTES_MAX = 2 * 1024 * 1024
 COMMIT_EVENTS_MAX = 1_000_000
 HASH = "[0-9a-f]{64}"
-PATTERNS = {
-    "text": ".*",
-    "hash": HASH,
-    "hash_or_none": f"({HASH})?",
-    "uuid": "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}",
-}
+UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+PATTERNS = {"text": ".*", "hash": HASH, "hash_or_none": f"({HASH})?", "uuid": UUID}
 Line = dict[str, Any]
 
 
@@ -85,12 +82,11 @@ class Tree:
 class Verifier:
     """Reads an archive from its first line to its last; what lies up to position `after` held."""
 
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.line = 0
-        self.after = self.events = self.commits = 0
+    def __init__(self, keys: str) -> None:
+        self.keys = {(name, key_id): public for name, key_id, public in map(public_key_of, keys.split())}
+        self.line = self.after = self.events = self.commits = 0
         self.first_leaf = b""
-        self.sealed = ""
+        self.sealed = self.signer = ""
 
     def verify(self, lines: Iterable[bytes]) -> None:
         """Raises NotVerified at the first line that does not hold."""
@@ -111,7 +107,7 @@ class Verifier:
         said = tuple(end[key] for key in ("events", "commits", "position", "chain", "size", "root"))
         require(said == found, "the end does not fit to what it ends")
         require(next(told, None) is None, "something stands behind the end")
-        require(not self.key or self.sealed != "", "it carries no signed checkpoint that the key could prove")
+        require(not self.keys or self.sealed != "", "it carries no signed checkpoint that a key could prove")
 
     def _body(self, told: Iterator[Line]) -> Line:
         for line in told:
@@ -165,8 +161,8 @@ class Verifier:
         whole = Tree(self.tree.size, [subtree.hex() for _, subtree in self.tree.edge])
         whole.close(line["right"], size)
         require(b64encode(whole.root()).decode() == root, "the checkpoint's root is not that of these events")
-        if self.key:
-            require_signed(self.sealed, self.key)
+        if self.keys:
+            self.signer = signer_of(self.sealed, self.keys)
 
     def _told(self, lines: Iterator[bytes]) -> Iterator[Line]:
         """What each line says, once its bytes are the only ones that say it."""
@@ -231,23 +227,24 @@ def node(left: bytes, right: bytes) -> bytes:
     return sha256(b"\x01" + left + right).digest()
 
 
-def require_signed(note: str, key: str) -> None:
-    """The note must carry a signature by the key (c2sp.org/signed-note)."""
+def signer_of(note: str, keys: dict[tuple[str, bytes], bytes]) -> str:
+    """The name of the first of the keys that has signed the note (c2sp.org/signed-note)."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    name, key_id, public = public_key_of(key)
+    found, names = "", {name for name, _ in keys}
     text, _, signatures = note.rpartition("\n\n")
     for line in signatures.split("\n"):
         mark, signer, encoded, *_ = [*line.split(" "), "", ""]
-        signature = base64_bytes(encoded) if (mark, signer) == ("—", name) else b""
-        if signature[:4] == key_id:
+        signature = base64_bytes(encoded) if mark == "—" and signer in names else b""
+        if (public := keys.get((signer, signature[:4]))) is not None:
             try:
                 Ed25519PublicKey.from_public_bytes(public).verify(signature[4:], f"{text}\n".encode())
             except InvalidSignature:
-                raise NotVerified(f"the signature of {name} is not over this checkpoint") from None
-            return
-    raise NotVerified(f"the checkpoint is not signed with the key {name}+{key_id.hex()}")
+                raise NotVerified(f"the signature of {signer} is not over this checkpoint") from None
+            found = found or signer
+    require(found != "", f"the checkpoint is not signed with a key of {' or '.join(sorted(names))} that was given")
+    return found
 
 
 def public_key_of(text: str) -> tuple[str, bytes, bytes]:
@@ -255,8 +252,8 @@ def public_key_of(text: str) -> tuple[str, bytes, bytes]:
     name, _, rest = text.partition("+")
     key_id, _, encoded = rest.partition("+")
     key = base64_bytes(encoded)
-    require(key[:1] == b"\x01" and len(key) == 33, "the public key given is no Ed25519 verifier key")
-    require(sha256(name.encode() + b"\n" + key).hexdigest()[:8] == key_id, "the public key given is misspelled")
+    require(key[:1] == b"\x01" and len(key) == 33, f'"{text[:80]}" is neither a file nor an Ed25519 verifier key')
+    require(sha256(name.encode() + b"\n" + key).hexdigest()[:8] == key_id, f'the key "{text[:80]}" is misspelled')
     return name, bytes.fromhex(key_id), key[1:]
 
 
@@ -272,8 +269,8 @@ def verdict(verifier: Verifier, lines: Iterable[bytes]) -> str:
         verifier.verify(lines)
     except NotVerified as problem:
         raise NotVerified(f"line {verifier.line}, behind position {verifier.after}: {problem}") from None
-    tree, signed = verifier.tree, f"signed by {verifier.key.split('+')[0]}"
-    if not verifier.key:
+    tree, signed = verifier.tree, f"signed by {verifier.signer}"
+    if not verifier.keys:
         signed = "signature not checked: give --public-key" if verifier.sealed else "no signed checkpoint in it"
     return f"verified: {verifier.events} events of {tree.size}, root {tree.root().hex()}, {signed}"
 
@@ -282,13 +279,17 @@ def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="Verify an archive of a Meterlog log.")
     parser.add_argument("archive", help="file, or - for standard input")
-    parser.add_argument("--public-key", default="", help="the verifier key, or a file that holds it")
+    parser.add_argument("--public-key", metavar="KEY", help="the verifier key or keys, or a file of them")
     options = parser.parse_args()
-    key: str = options.public_key
+    key: str = options.public_key or ""
     try:
-        key = (Path(key).read_text(encoding="utf-8") if key and Path(key).is_file() else key).strip()
+        verifier = Verifier(Path(key).read_text(encoding="utf-8") if key and Path(key).is_file() else key)
+        require(options.public_key is None or bool(verifier.keys), "it holds no key")
+    except (NotVerified, OSError, UnicodeDecodeError) as problem:
+        parser.error(f"--public-key: {problem}")
+    try:
         with sys.stdin.buffer if options.archive == "-" else Path(options.archive).open("rb") as file:
-            print(verdict(Verifier(key), iter(lambda: file.readline(LINE_BYTES_MAX), b"")))
+            print(verdict(verifier, iter(lambda: file.readline(LINE_BYTES_MAX), b"")))
     except (NotVerified, OSError) as problem:
         print(f"NOT verified: {problem}")
         return 1

@@ -38,17 +38,19 @@ def import_log(source: str, store_url: str, screen: Screen, keys: Collection[Ver
 
     With keys it is checked from end to end before anything is written, because the signature comes last.
     """
-    if keys:
-        _require_signed(source, screen, keys)
+    signed = _required_signed(source, screen, keys) if keys else None
     with _read(source) as file, _opened(store_url) as store, _telling(screen, "importing") as tell:
         try:
-            return import_archive(store, lines_of(file), tell)
+            imported = import_archive(store, lines_of(file), tell)
         except ArchiveDamaged as error:
             raise CommandFailed(
                 f"{error.message}. The log ends at position {store.head().position} now, and up to there it was "
                 "verified; repeat with an undamaged archive, and it goes on from there",
                 reason=error.reason,
             ) from error
+    if signed is not None:
+        _require_same(signed, imported, source)
+    return imported
 
 
 def export_audit(
@@ -85,13 +87,26 @@ def summarise_log(store_url: str) -> LogSummary:
         return summarise(store)
 
 
-def _require_signed(source: str, screen: Screen, keys: Collection[VerifierKey]) -> None:
+def _required_signed(source: str, screen: Screen, keys: Collection[VerifierKey]) -> ArchiveCheck:
     if source == STANDARD:
         raise misused("the signature stands at an archive's end, so it is read twice; give a file instead of -")
     found = check_file(source, screen, keys)
     if not found.verified:
         line = "" if found.first_bad_line is None else f" at line {found.first_bad_line}"
         raise CommandFailed(f"nothing was imported: the archive fails{line}: {found.problem}", reason="NOT_VERIFIED")
+    return found
+
+
+def _require_same(signed: ArchiveCheck, imported: Imported, source: str) -> None:
+    """The archive was read once for its signature and once for its events; another file may stand there by then."""
+    end = imported.end
+    size = signed.first_ordinal + signed.events
+    if (size, signed.root, signed.chain) != (end.size, end.root.hex(), end.chain.hex()):
+        raise CommandFailed(
+            f"{source} was changed while it was imported: what the log got, up to position {imported.after.position}, "
+            "is not what was found signed; discard this log, and import an archive that nobody else writes",
+            reason="NOT_VERIFIED",
+        )
 
 
 @contextmanager

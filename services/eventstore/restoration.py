@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 
 from services.eventstore.audit.chain import Commit, merkle_root, next_chain, recorded_leaf
-from services.eventstore.event import Head, Position, RecordedEvent, StreamName
+from services.eventstore.event import Head, RecordedEvent, StreamName
 from services.kernel.errors import Conflict, Corrupt
 
 LOG_DIFFERS = "LOG_DIFFERS"
@@ -119,5 +119,7 @@ def _require_behind(commit: Commit, head: Head) -> None:
             reason=LOG_DIFFERS,
         )
     is_next = commit.first_position == head.position + 1
-    if not is_next or commit.chain != next_chain(head.chain, commit.root, commit.last_position):
-        raise differs(Position(commit.first_position))
+    if not is_next:
+        raise differs(commit.first_position)
+    if commit.chain != next_chain(head.chain, commit.root, commit.last_position):
+        raise differs(head.position or commit.first_position)

@@ -10,6 +10,7 @@ from services.eventstore.event import RecordedEvent as RecordedEvent
 
 APPEND_TIMEOUT_S = 30.0
 READ_LIMIT_MAX = 10_000
+POSITION_NOT_IN_LOG = "POSITION_NOT_IN_LOG"
 
 
 class EventStore(Protocol):
@@ -40,7 +41,11 @@ class EventStore(Protocol):
         """
 
     def read_all(self, *, after: Position, categories: Collection[str] = (), limit: int = READ_LIMIT_MAX) -> Page:
-        """Up to `limit` events of the given categories (none given: all) behind `after`, in log order."""
+        """Up to `limit` events of the given categories (none given: all) behind `after`, in log order.
+
+        `after` is BEGINNING or where an event stands. Where none does, a backend whose positions have gaps may raise
+        RuleViolated (POSITION_NOT_IN_LOG).
+        """
 
     def subscribe(
         self, *, after: Position, categories: Collection[str] = (), batch_max: int = 1000, stop: Signal

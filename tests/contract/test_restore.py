@@ -107,6 +107,15 @@ def test_a_log_that_holds_something_else_keeps_it_and_says_so(store: EventStore,
     assert leaves(store) == before
 
 
+def test_what_differs_in_a_shorter_log_is_named_by_a_position_that_it_has(
+    store: EventStore, origin: MemoryEventStore
+) -> None:
+    fill(store, [2], first_id=500)
+    with pytest.raises(Conflict) as refused:
+        restore(store, *whole(origin))
+    assert refused.value.metadata["position"] in ("1", "2")
+
+
 def test_a_log_that_went_on_differently_keeps_what_it_has(store: EventStore, origin: MemoryEventStore) -> None:
     events, commits = whole(origin)
     restore(store, events[:5], commits[:2])

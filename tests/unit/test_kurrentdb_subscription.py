@@ -282,3 +282,13 @@ def test_an_event_that_meterlog_did_not_write_stops_the_reader(
     with pytest.raises(Corrupt, match="a server of its own"):
         store.read_all(after=BEGINNING)
     assert len(store.read_all(after=BEGINNING, categories=["meter"]).events) == 1
+
+
+def test_a_subscription_that_says_nothing_at_all_is_begun_again_and_called_what_it_is(
+    server: KurrentServer, store: KurrentEventStore, stop: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    last = append(store, 3)
+    server.faults.arm(Fault.SUBSCRIPTION_SILENT, amount=0)
+    assert Follower(store, stop).until(last) == whole_log(store)
+    assert "was told nothing for 0.2 s" in caplog.text
+    assert "one stands in the log" not in caplog.text

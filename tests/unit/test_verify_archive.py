@@ -11,6 +11,7 @@ from scripts.verify_archive import NotVerified, Verifier, verdict
 from services.eventstore.archive.check import check_archive
 from services.eventstore.archive.exporting import Span
 from services.eventstore.audit.chain import merkle_root
+from services.eventstore.audit.note import SignerKey
 from services.eventstore.event import Position
 from services.eventstore.memory import MemoryEventStore
 from services.kernel.clock import SimulatedClock
@@ -166,3 +167,21 @@ def test_an_empty_log_verifies() -> None:
     archive = archive_of(MemoryEventStore(SimulatedClock(START)))
     assert is_verified(lines(archive), key="")
     assert check_archive(lines(archive)).verified
+
+
+def test_of_several_keys_one_must_have_signed(tmp_path: Path) -> None:
+    (tmp_path / "archive").write_bytes(ARCHIVES["whole"])
+    for keys in ((STRANGER, SIGNER), (SIGNER, STRANGER)):
+        (tmp_path / "keys").write_text("".join(f"{key.verifier}\n" for key in keys))
+        code, words = run(str(tmp_path / "archive"), "--public-key", str(tmp_path / "keys"))
+        assert (code, words.endswith(f"signed by {SIGNER.name}\n")) == (0, True)
+    renamed = SignerKey("example.com/other", SIGNER.seed)
+    assert not is_verified(lines(ARCHIVES["whole"]), f"{STRANGER.verifier} {renamed.verifier}")
+
+
+@pytest.mark.parametrize("key", ["seal.key.pub", KEY[:-8] + "AAAAAAA=", f"{KEY} {KEY[:-4]}", "", " \n"])
+def test_a_key_that_is_none_does_not_look_like_a_bad_archive(key: str) -> None:
+    command = [sys.executable, "-I", str(SCRIPT), "-", "--public-key", key]
+    ran = subprocess.run(command, input=b"no archive", capture_output=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout) == (2, b"")
+    assert b"error: --public-key: " in ran.stderr

@@ -9,6 +9,7 @@ from services.eventstore.archive.origin import (
     checked_events,
     commit_over,
     committed_groups,
+    edge_before,
     edge_of,
     plain_groups,
 )
@@ -18,7 +19,7 @@ from services.eventstore.audit.chain import CHAIN_START
 from services.eventstore.audit.tree import TREE_SIZE_MAX, Frontier
 from services.eventstore.event import BEGINNING, Position
 from services.eventstore.store import EventStore
-from services.kernel.errors import InvalidInput
+from services.kernel.errors import InvalidInput, RuleViolated
 
 Write = Callable[[bytes], object]
 """Takes the next bytes of the archive."""
@@ -60,8 +61,9 @@ def write_archive(
 ) -> Exported:
     """Write the events of a span, each leaf, root and chain value recomputed first.
 
-    Raises Corrupt, naming the position, when the log is not what was recorded, and InvalidInput for a span that it
-    does not have. What was written until then is no archive: it has no end.
+    Raises Corrupt, naming the position, when the log is not what was recorded, InvalidInput for a span that it does
+    not have, and RuleViolated when all of it lies behind `size_max`. What was written until then is no
+    archive: it has no end.
     """
     until = _require_part(store, span)
     header, groups = _begun(store, span, until)
@@ -85,13 +87,25 @@ def _require_part(store: EventStore, span: Span) -> Position:
 
 def _begun(store: EventStore, span: Span, until: Position) -> tuple[Header, Iterator[Group]]:
     if not isinstance(store, AuditableStore):
-        edge = edge_of(checked_events(store, BEGINNING, span.after))
-        header = Header(has_commits=False, after=span.after, first_ordinal=edge.size, left=edge.hashes, chain=b"")
-        return header, plain_groups(store, span.after, until, span.size_max - edge.size)
+        after, edge = edge_before(store, span.after)
+        _require_within(edge, span)
+        header = Header(has_commits=False, after=after, first_ordinal=edge.size, left=edge.hashes, chain=b"")
+        return header, plain_groups(store, after, until, span.size_max - edge.size)
     after, chain = _whole_commits_behind(store, span.after)
     edge = edge_of(checked_events(store, BEGINNING, after))
+    _require_within(edge, span)
     header = Header(has_commits=True, after=after, first_ordinal=edge.size, left=edge.hashes, chain=chain)
     return header, committed_groups(store, after, until, span.size_max, chain)
+
+
+def _require_within(edge: Frontier, span: Span) -> None:
+    """Something of the log's first `size_max` events lies behind the edge; raises RuleViolated."""
+    if edge.size >= span.size_max:
+        raise RuleViolated(
+            f"nothing behind position {span.after} is sealed yet: the newest checkpoint covers the first "
+            f"{span.size_max} events; run `meterlog audit seal`, then repeat",
+            reason="NOT_SEALED_YET",
+        )
 
 
 def _whole_commits_behind(store: AuditableStore, after: Position) -> tuple[Position, bytes]:

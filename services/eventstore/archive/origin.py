@@ -79,6 +79,23 @@ def edge_of(events: Iterator[RecordedEvent], count: int = TREE_SIZE_MAX) -> Fron
     return edge
 
 
+def edge_before(store: Readable, until: Position) -> tuple[Position, Frontier]:
+    """Where the last event up to `until` stands (BEGINNING: there is none), and the edge of the tree behind it.
+
+    A log with gaps is read on only from where an event stands, so `until` itself may be no place to begin.
+    """
+    last = BEGINNING
+
+    def noted() -> Iterator[RecordedEvent]:
+        nonlocal last
+        for event in checked_events(store, BEGINNING, until):
+            last = event.position
+            yield event
+
+    edge = edge_of(noted())
+    return last, edge
+
+
 def checked_events(store: Readable, after: Position, until: Position) -> Iterator[RecordedEvent]:
     """The events behind `after` up to `until`; raises Corrupt for one that does not give its leaf."""
     while after < until:

@@ -13,8 +13,9 @@ from services.eventstore.audit.comparison import Broken, SealedRun, checked_leaf
 from services.eventstore.audit.positions import Positions
 from services.eventstore.audit.sealer_memory import SealerMemory
 from services.eventstore.audit.tiles import TileReader
-from services.eventstore.event import BEGINNING, Position, RecordedEvent
-from services.eventstore.store import EventStore
+from services.eventstore.event import BEGINNING, Page, Position, RecordedEvent
+from services.eventstore.store import POSITION_NOT_IN_LOG, EventStore
+from services.kernel.errors import RuleViolated
 
 REREAD_EVENTS_MAX: Final = 1_000
 COMPARE_PAGE_MAX: Final = 1_000
@@ -57,7 +58,10 @@ class Recognition:
         position, before = self._positions.position_of(last), self._end_before(last)
         if position is None or before is None:
             return False
-        found = self._store.read_all(after=before, limit=1).events
+        try:
+            found = self._behind(before, 1).events
+        except Broken:
+            return False
         stands_there = bool(found) and found[0].position == position
         if not stands_there or not is_event_of(self._sealed.leaf(last), found[0]):
             return False
@@ -77,7 +81,7 @@ class Recognition:
         if after is None:
             raise Broken(BEGINNING + 1, "it is not known where the sealed events stand")
         while not run.is_whole:
-            page = self._store.read_all(after=after, limit=min(COMPARE_PAGE_MAX, end - run.next_index))
+            page = self._behind(after, min(COMPARE_PAGE_MAX, end - run.next_index))
             self._show(run, page.events)
             after = page.events[-1].position if page.events else after
             if page.is_last:
@@ -92,6 +96,15 @@ class Recognition:
             run.show(event.position, checked_leaf(event))
         if self._positions.kept_from(first_index, len(events)) != [event.position for event in events]:
             self._positions.keep(first_index, [event.position for event in events])
+
+    def _behind(self, after: Position, limit: int) -> Page:
+        """Events behind a kept position; raises Broken where the log has no event at it, as one that was moved."""
+        try:
+            return self._store.read_all(after=after, limit=limit)
+        except RuleViolated as error:
+            if error.reason != POSITION_NOT_IN_LOG:
+                raise
+            raise Broken(after, "the event that stood here was sealed, and is not here any more") from error
 
     def _end_before(self, index: int) -> Position | None:
         return self._positions.position_of(index - 1) if index else BEGINNING

@@ -97,6 +97,12 @@ class SealedFolder:
             tiles.write(name, note)
             tiles.sync()
 
+    def complete(self, newest: SealedCheckpoint, files: DurableFolder) -> None:
+        """Write the copy of the newest checkpoint that a sealer left out when it was killed; never over another."""
+        if newest.size not in self.sizes():
+            files.write(f"{CHECKPOINTS_FOLDER}/{newest.size}", newest.note.encode())
+            files.sync()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only one that seals here; raises Unavailable when another does for LOCK_TIMEOUT_S."""

@@ -28,12 +28,13 @@ class SealedLog:
     newest: SealedCheckpoint
     tiles: TileReader
     positions: Positions
+    store: AuditableStore | EventStore
 
     @staticmethod
     def opened(store: AuditableStore | EventStore, folder: Path, keys: Collection[VerifierKey]) -> "SealedLog":
         """Raises NotFound when nothing was sealed, Corrupt when the newest checkpoint is not to be trusted."""
         newest = SealedFolder(folder).required(keys)
-        return SealedLog(newest, TileReader(folder, newest.size), positions_of(store, folder))
+        return SealedLog(newest, TileReader(folder, newest.size), positions_of(store, folder), store)
 
     def run_from(self, after: Position, last: Position | None) -> SealedRun:
         """The sealed leaves of the events behind `after`, up to `last` (None: all that was sealed).
@@ -53,13 +54,25 @@ class SealedLog:
         is_there = index < self.newest.size and self.positions.position_of(index) == position
         return index if is_there else None
 
+    def end(self) -> Position:
+        """The position of the last event that was sealed; raises Corrupt when it was not kept."""
+        last = self.positions.position_of(self.newest.size - 1)
+        if last is None:
+            raise damaged(POSITIONS_FILE, f"it does not hold all sealed events; {_REMEDY}")
+        return last
+
     def end_before(self, first: Position) -> Position:
-        """The position of the last sealed event in front of `first`; BEGINNING when there is none."""
+        """The position of the last sealed event in front of `first`; BEGINNING when there is none.
+
+        Raises Corrupt when another event or none stands there: what comes behind it could not be told.
+        """
         if first <= BEGINNING + 1:
             return BEGINNING
         start = self._index_from(first)
         before = self.positions.position_of(start - 1) if start else BEGINNING
         assert before is not None, "the positions of all sealed events are kept"
+        if start:
+            self._require_standing(start - 1, before)
         return before
 
     def kept_from(self, index: int) -> Iterator[Position]:
@@ -80,10 +93,17 @@ class SealedLog:
                 f"the tiles do not give the root of the checkpoint of {self.newest.size} events; verify them all",
             )
 
+    def _require_standing(self, index: int, position: Position) -> None:
+        if not isinstance(self.store, AuditableStore) and self.store.leaf_at(position) != self.tiles.leaf(index):
+            raise damaged(
+                POSITIONS_FILE,
+                f"what was sealed as event {index + 1} does not stand at position {position} of this log: the "
+                "positions are of another store, or the log was changed; seal it once more, which compares all of it",
+            )
+
     def _index_from(self, position: Position) -> int:
         """The index of the first sealed event at a position or behind it; raises Corrupt when positions are missing."""
-        if self.positions.position_of(self.newest.size - 1) is None:
-            raise damaged(POSITIONS_FILE, f"it does not hold all sealed events; {_REMEDY}")
+        self.end()
         return self.positions.index_from(position, self.newest.size)
 
 

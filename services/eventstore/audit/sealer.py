@@ -56,8 +56,10 @@ class Sealer:
 
     def _seal_up_to(self, end: Position) -> tuple[SealedCheckpoint | None, bool]:
         """The newest checkpoint, one further than before if there is news, and whether it reaches `end`."""
-        newest = self._folder.newest(self._keys)
+        newest = self._newest()
         step = _Step(self._store, self._folder.path, newest)
+        if newest is not None:
+            self._folder.complete(newest, step.files)
         try:
             step.recognise()
             is_done = step.extend(end)
@@ -68,6 +70,19 @@ class Sealer:
             checkpoint = self._publish(newest, step)
         step.remember()
         return checkpoint, is_done
+
+    def _newest(self) -> SealedCheckpoint | None:
+        try:
+            return self._folder.newest(self._keys)
+        except Corrupt as error:
+            if error.reason != "NOTE_NOT_TRUSTED":
+                raise
+            raise Corrupt(
+                f"{error.message}; nothing was signed; if the key was changed, name the public half of the one before: "
+                "`meterlog audit seal --older-key`",
+                reason=error.reason,
+                metadata=error.metadata,
+            ) from error
 
     def _publish(self, newest: SealedCheckpoint | None, step: "_Step") -> SealedCheckpoint | None:
         size = step.tiles.size

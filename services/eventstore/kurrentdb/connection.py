@@ -19,7 +19,7 @@ from kurrentdbclient.exceptions import (
 )
 
 from services.eventstore.kurrentdb.address import Address
-from services.eventstore.kurrentdb.errors import INTERRUPTED, domain_error, is_passing
+from services.eventstore.kurrentdb.errors import INTERRUPTED, NO_ANSWER, domain_error, is_passing
 from services.eventstore.kurrentdb.limits import KurrentLimits
 from services.eventstore.kurrentdb.session import Session
 from services.kernel.clock import monotonic_s
@@ -38,6 +38,8 @@ class KurrentConnection:
         self.address = address
         self.limits = limits
         self._changing = threading.Lock()
+        self._searching = threading.Lock()
+        self._failed: tuple[float, Unavailable] | None = None
         self._session: Session | None = None
         self._leader: str | None = None
         self._answered_at_s = monotonic_s()
@@ -108,16 +110,46 @@ class KurrentConnection:
             session.close()
 
     def _current(self) -> Session:
+        """The session; a thread that waited while another searched in vain shares the outcome of that search."""
+        asked_at_s = monotonic_s()
+        session = self._standing()
+        if session is not None:
+            return session
+        if not self._searching.acquire(timeout=self.call_timeout_s):
+            raise Unavailable(
+                f"KurrentDB at {self.address.nodes} shows no leader yet, the search goes on; repeat", reason=NO_ANSWER
+            )
+        try:
+            return self._standing() or self._found(asked_at_s)
+        finally:
+            self._searching.release()
+
+    def _standing(self) -> Session | None:
         with self._changing:
             if self._is_closed:
                 raise _closed()
-            if self._session is None:
-                self._session = self._connected()
-                self._answered_at_s = monotonic_s()
             return self._session
 
+    def _found(self, asked_at_s: float) -> Session:
+        """A new session, by the one thread that searches; nobody is kept from dropping or closing meanwhile."""
+        if self._failed is not None and self._failed[0] >= asked_at_s:
+            raise Unavailable(self._failed[1].message, reason=self._failed[1].reason)
+        try:
+            session = self._connected()
+        except Unavailable as error:
+            self._failed = monotonic_s(), error
+            raise
+        with self._changing:
+            if not self._is_closed:
+                self._session = session
+                self._answered_at_s = monotonic_s()
+                return session
+        session.close()
+        raise _closed()
+
     def _connected(self) -> Session:
-        uri, self._leader = self._leader or self.address.uri, None
+        with self._changing:
+            uri, self._leader = self._leader or self.address.uri, None
         try:
             return Session(self.address, uri)
         except KurrentDBClientError as error:

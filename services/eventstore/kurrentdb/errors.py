@@ -20,13 +20,13 @@ from kurrentdbclient.exceptions import (
     UnauthenticatedError,
 )
 
+from services.eventstore.store import POSITION_NOT_IN_LOG
 from services.kernel.errors import Corrupt, DomainError, InvalidInput, RuleViolated, Unavailable
 
 NOT_REACHED: Final = "LOG_NOT_REACHED"
 NO_LEADER: Final = "LOG_HAS_NO_LEADER"
 NO_ANSWER: Final = "LOG_DOES_NOT_ANSWER"
 INTERRUPTED: Final = "LOG_INTERRUPTED"
-POSITION_NOT_IN_LOG: Final = "POSITION_NOT_IN_LOG"
 
 _PASSING = {NOT_REACHED, NO_LEADER, NO_ANSWER, INTERRUPTED}
 _DETAIL_LENGTH_MAX = 200

@@ -67,9 +67,10 @@ class Feed:
         """As `FeedBuffer.take`."""
         return self._buffer.take(count_max, wait_s, stop)
 
-    def restart(self) -> None:
-        """Subscribe again, on another connection: this one has fallen silent."""
-        _log.warning("a subscription brought no event although one stands in the log; subscribing again")
+    def restart(self, symptom: str) -> None:
+        """Subscribe again, on another connection; whoever is silent gets as long again to be heard."""
+        _log.warning("a subscription %s; subscribing again", symptom)
+        self._heard_at_s = monotonic_s()
         session = self._session
         if session is not None:
             self._connection.drop(session)

@@ -8,8 +8,10 @@ from typing import Final
 from services.eventstore.event import BEGINNING, Page, Position, RecordedEvent, StreamName
 from services.eventstore.kurrentdb import read
 from services.eventstore.kurrentdb.connection import KurrentConnection
+from services.eventstore.kurrentdb.errors import NO_ANSWER
 from services.eventstore.kurrentdb.session import Session
 from services.kernel.clock import monotonic_s
+from services.kernel.errors import Unavailable
 
 LEAF_MEMORY_S: Final = 1.0
 LEAVES_MAX: Final = 1_000
@@ -62,12 +64,16 @@ class KurrentReads:
 
     def polled_head(self) -> Position:
         """The newest position as it was less than a poll ago: all subscriptions of a store share one look."""
-        with self._polling:
+        if not self._polling.acquire(timeout=self._limits.poll_timeout_s):
+            raise Unavailable("another subscription has not learned the head of the log yet; repeat", reason=NO_ANSWER)
+        try:
             if monotonic_s() - self._polled_at_s >= self._limits.poll_s:
                 with self._connection.calling() as session:
                     self._newest = self._head(session, self._limits.poll_timeout_s)
                 self._polled_at_s = monotonic_s()
             return self._newest
+        finally:
+            self._polling.release()
 
     def leaf_at(self, position: Position) -> bytes:
         """As in `EventStore`: empty between events, and where the log does not reach."""

@@ -12,8 +12,9 @@ from services.eventstore.kurrentdb.connection import KurrentConnection
 from services.eventstore.kurrentdb.exact_append import ExactAppend, write
 from services.eventstore.kurrentdb.read_only import ReadOnlyKurrentEventStore
 from services.eventstore.kurrentdb.stored_event import HEADER_BYTES
-from services.eventstore.restoration import WholeCommit, differs, next_versions, whole_commits
+from services.eventstore.restoration import LOG_DIFFERS, WholeCommit, differs, next_versions, whole_commits
 from services.kernel.clock import monotonic_s
+from services.kernel.errors import Conflict, Corrupt
 
 _ORIGIN = 1
 """The first position of a log that has commits: nothing may stand before what comes from there."""
@@ -36,7 +37,15 @@ def restore(
     if standing == len(events):
         return
     left = _left(wholes, standing)
-    next_versions(left, lambda stream: _current_version(log, stream))
+    try:
+        next_versions(left, lambda stream: _current_version(log, stream))
+    except Corrupt as error:
+        if _count_standing(log, wholes[0], events) == standing:
+            raise
+        raise Conflict(
+            "another import writes to this log at the same time; let one of them finish, then repeat",
+            reason=LOG_DIFFERS,
+        ) from error
     for run in _runs(left):
         _write(connection, run)
     missing_from = _count_standing(log, wholes[0], events)

@@ -102,4 +102,8 @@ class _Following:
         is_silent = not self._is_live and not taken.events and self._feed.is_silent(self._limits.silence_s)
         if is_stalled or is_silent:
             self._stalled_at_s = None
-            self._feed.restart()
+            self._feed.restart(
+                "brought no event although one stands in the log"
+                if is_stalled
+                else f"was told nothing for {self._limits.silence_s:g} s, not even how far the server searched"
+            )

@@ -13,9 +13,11 @@ from services.eventstore.sqlite.segment import segments_of_events
 
 def write_restored(connection: sqlite3.Connection, wholes: Sequence[WholeCommit]) -> None:
     """Pass over what stands already, write what comes behind; raises Conflict or Corrupt before anything is written."""
-    new = unwritten(wholes, sqlite_read.head(connection))
-    for whole in wholes[: len(wholes) - len(new)]:
-        _require_standing(connection, whole)
+    head = sqlite_read.head(connection)
+    for whole in wholes:
+        if whole.commit.last_position <= head.position:
+            _require_standing(connection, whole)
+    new = unwritten(wholes, head)
     streams: dict[StreamName, StreamRow | None] = {}
 
     def current_version(stream: StreamName) -> int:
