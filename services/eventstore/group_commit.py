@@ -15,6 +15,7 @@ from services.eventstore.draft import AppendRequest
 from services.eventstore.event import Appended
 from services.eventstore.store import APPEND_TIMEOUT_S
 from services.kernel.errors import DomainError, Overloaded, TimedOut, Unavailable
+from services.kernel.failpoint import fail_at
 
 Answer = Appended | DomainError
 """What became of one append: where it ended up, or the error that its caller gets."""
@@ -50,7 +51,7 @@ class GroupCommit:
         after_commit: Callable[[], None] = lambda: None,
         limits: GroupLimits | None = None,
     ) -> None:
-        """`after_commit` runs on the writer thread once the callers have been answered; it must not raise."""
+        """`after_commit` runs on the writer thread once the callers have been answered; what it raises is logged."""
         self._commit = commit
         self._after_commit = after_commit
         self._limits = limits or GroupLimits()
@@ -95,7 +96,7 @@ class GroupCommit:
             group = self._take_group()
             if group:
                 self._answer(group, self._commit_answers(group))
-                self._after_commit()
+                self._tidy_up()
 
     def _wait_for_appends(self) -> bool:
         """Whether there is something to commit; False when the store is closed and everything is done."""
@@ -126,6 +127,14 @@ class GroupCommit:
             _log.exception("a commit failed in an unforeseen way")
             unknown = Unavailable(f"the commit failed, its outcome is unknown: {error!r}; repeat the append")
             return [unknown] * len(group)
+
+    def _tidy_up(self) -> None:
+        """What comes after the answers concerns no caller, so it must not end the thread that serves them."""
+        try:
+            fail_at("append.after_answer")
+            self._after_commit()
+        except Exception:  # noqa: BLE001 - outermost loop of the writer: it must go on for the next callers
+            _log.exception("what follows a commit failed; the appends before it are written")
 
     @staticmethod
     def _answer(group: "list[_Queued]", answers: Sequence[Answer]) -> None:

@@ -114,9 +114,9 @@ class DedupeIndex:
         position = fold.checkpoint.position.to_bytes(_POSITION_BYTES, "big")
         entries = [(key, content + position) for key, content in zip(fold.keys, fold.contents, strict=True)]
         self._map.write(lambda transaction: self._put(transaction, partition, fold.checkpoint, entries))
-        fail_at("index.after_commit")
         self._checkpoints[partition] = fold.checkpoint
         self._position = max(self._position, fold.checkpoint.position)
+        fail_at("index.after_commit")
         return True
 
     def digest(self) -> str:

@@ -1,16 +1,20 @@
 """Named points at which a test may end, stop or fail a process: the crash matrix goes through all of them.
 
-They do nothing unless METERLOG_FAILPOINTS names them, as `<name>=<action>[@<n>]` separated by commas: at the n-th
-passage (default: the first) the action happens, once.
+They do nothing unless METERLOG_FAILPOINTS names them, as `<name>=<action>[@<n>[+<every>]]` separated by commas: at the
+n-th passage (default: the first) the action happens, then again at each `every`-th passage, or never again.
 
     kill      the process ends as by SIGKILL
     error     Unavailable is raised
     hang      the thread sleeps HANG_S
+
+What happens is said on standard error first, so that a test knows a point was reached.
 """
 
 import os
+import re
 import signal
 import threading
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -38,6 +42,12 @@ NAMES: Final = frozenset(
 """Every point there is, so that a matrix over them leaves none out."""
 
 
+_STANDARD_ERROR: Final = 2
+_PART: Final = re.compile(
+    r"(?P<name>[\w.]+)=(?P<action>\w+)(?:@(?P<first>[1-9]\d{0,8})(?:\+(?P<every>[1-9]\d{0,8}))?)?"
+)
+
+
 class Action(StrEnum):
     """What happens at a point."""
 
@@ -46,8 +56,17 @@ class Action(StrEnum):
     HANG = "hang"
 
 
+@dataclass(slots=True)
+class _Armed:
+    """What happens at a point, the passages left until it does (0: never again), and the passages to the next time."""
+
+    action: Action
+    left: int
+    every: int
+
+
 class Failpoints:
-    """The points that are armed, each with its action and the passages left until it happens."""
+    """The points that are armed."""
 
     def __init__(self, text: str) -> None:
         """Raises InvalidInput for an unknown point or action."""
@@ -57,26 +76,31 @@ class Failpoints:
     def pass_by(self, name: str) -> None:
         """Do what is armed at `name`; raises Unavailable for `error`."""
         assert name in NAMES, f"{name} is no failpoint; add it to NAMES"
-        if self._armed and self._is_due(name):
-            _act(self._armed[name][0], name)
+        armed = self._armed.get(name)
+        if armed is not None and self._is_due(armed):
+            _act(armed.action, name)
 
-    def _is_due(self, name: str) -> bool:
+    def _is_due(self, armed: _Armed) -> bool:
         with self._counting:
-            action, left = self._armed.get(name, (Action.ERROR, 0))
-            if left:
-                self._armed[name] = (action, left - 1)
-            return left == 1
+            is_due = armed.left == 1
+            armed.left = armed.every if is_due else max(0, armed.left - 1)
+            return is_due
 
 
-def _parsed(part: str) -> tuple[str, tuple[Action, int]]:
-    name, _, rest = part.strip().partition("=")
-    action, _, count = rest.partition("@")
-    if name not in NAMES or action not in set(Action) or not (count or "1").isdecimal():
-        raise InvalidInput(f'"{part}" is no failpoint; write <name>=<kill|error|hang>[@<n>]', field=VARIABLE)
-    return name, (Action(action), int(count or "1"))
+def announcement(name: str, action: Action) -> str:
+    """The line on standard error when `action` happens at `name`."""
+    return f"failpoint {name}: {action}\n"
+
+
+def _parsed(part: str) -> tuple[str, _Armed]:
+    found = _PART.fullmatch(part.strip())
+    if found is None or found["name"] not in NAMES or found["action"] not in set(Action):
+        raise InvalidInput(f'"{part}" is no failpoint; write <name>=<kill|error|hang>[@<n>[+<every>]]', field=VARIABLE)
+    return found["name"], _Armed(Action(found["action"]), int(found["first"] or "1"), int(found["every"] or "0"))
 
 
 def _act(action: Action, name: str) -> None:
+    os.write(_STANDARD_ERROR, announcement(name, action).encode())
     match action:
         case Action.KILL:
             os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,53 @@
+"""Runs a seeded bug through the kind of trial that must find it out."""
+
+from pathlib import Path
+
+from tests.crash.fold_kills import killed_while_folding
+from tests.crash.power_cut import cut_off
+from tests.crash.seeded_bugs import SEEDED_BUGS, Stage
+from tests.crash.storm import Storm, weathered
+from tests.crash.system_calls import KILLS, RAISES, Case, tried
+from tests.crash.trial import Trial
+
+STORM_SECONDS = 3.0
+CALM_TIMEOUT_S = 6.0
+LIVES_MAX = 6
+"""Lives until a bug must have shown; most show in the first or second."""
+
+HUNTS_MAX = 3
+"""Trials until a bug must have shown; nearly all show in the first."""
+CUTS_MAX = 100
+
+
+def hunted(name: str, folder: Path, seed: int) -> Trial:
+    """Trials with the bug planted, from one seed after the other, until one breaks a law that the bug must break."""
+    for attempt in range(HUNTS_MAX):
+        its_folder = folder / str(attempt)
+        its_folder.mkdir()
+        trial = _tried(name, its_folder, seed + attempt)
+        if is_caught(name, trial):
+            break
+    return trial
+
+
+def is_caught(name: str, trial: Trial) -> bool:
+    """Whether a law was broken that the bug must break."""
+    return bool(trial.laws & SEEDED_BUGS[name].breaks)
+
+
+def _tried(name: str, folder: Path, seed: int) -> Trial:
+    match SEEDED_BUGS[name].stage:
+        case Stage.STORM:
+            return weathered(Storm("sqlite", seed, STORM_SECONDS, name, CALM_TIMEOUT_S), folder)
+        case Stage.KILLED_WHILE_WRITING:
+            return tried(Case("pwrite64", KILLS), folder, seed, LIVES_MAX, name)
+        case Stage.KILLED_WHILE_SYNCING:
+            return tried(Case("fdatasync", KILLS), folder, seed, LIVES_MAX, name)
+        case Stage.DISK_FAILS:
+            return tried(Case("pwrite64", "EIO"), folder, seed, LIVES_MAX, name)
+        case Stage.ANSWERS_LOST:
+            return tried(Case("append.after_commit", RAISES), folder, seed, LIVES_MAX, name)
+        case Stage.POWER_CUT:
+            return cut_off(folder, seed, CUTS_MAX, name)
+        case Stage.KILLED_WHILE_FOLDING:
+            return killed_while_folding(folder, seed, LIVES_MAX, name)
