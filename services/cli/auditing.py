@@ -17,7 +17,7 @@ from services.eventstore.audit.proof_file import (
     PROOF_BYTES_MAX,
     parsed_proof,
 )
-from services.eventstore.audit.proving import find_event, prove_consistency, prove_event
+from services.eventstore.audit.proving import find_event, parsed_number, prove_consistency, prove_event
 from services.eventstore.audit.sealed_folder import SealedFolder
 from services.eventstore.audit.sealed_log import SealedLog
 from services.eventstore.audit.tiles import TileReader
@@ -125,8 +125,9 @@ def read_proof(path: Path) -> Proof | None:
 
 
 def _checkpoint(given: str, folder: SealedFolder, keys: Collection[VerifierKey]) -> SealedCheckpoint:
-    if given.isascii() and given.isdecimal():
-        return folder.checkpoint_at(int(given), keys)
+    size = parsed_number(given)
+    if size is not None:
+        return folder.checkpoint_at(size, keys)
     try:
         note = Path(given).read_bytes()[:NOTE_BYTES_MAX]
     except OSError as error:

@@ -19,6 +19,8 @@ from services.projection.projection import RebuildMode
 REBUILD_TIMEOUT_S: Final = 24 * 3600.0
 DIGEST_CHARACTERS: Final = 12
 PARALLEL_MAX: Final = 16
+POSITION_MAX: Final = 2**63 - 1
+"""What a position can be on the wire."""
 
 _MODES: Final = {
     RebuildMode.SWAP_WHEN_EQUAL: projection.REBUILD_MODE_SWAP_WHEN_EQUAL,

@@ -18,7 +18,7 @@ from services.ingest.live_index import LiveIndex
 from services.ingest.partition import usage_stream
 from services.ingest.recording import Recording, Written
 from services.kernel.clock import Clock
-from services.kernel.errors import RuleViolated, Unavailable
+from services.kernel.errors import Corrupt, Unavailable
 from services.kernel.ids import derived_uuid
 
 RACES_MAX = 50
@@ -38,12 +38,24 @@ class GroupRecorder:
         self._partition = partition
         self._stream = usage_stream(partition)
         self._replica = replica
+        self._events_made = 0
 
     async def record(self, group: Group) -> Recording:
         """Write what is not in the log yet; returns when all of the group is durable.
 
-        Raises Unavailable when that is not known: some of it may be in the log.
+        Raises Unavailable when that is not known, for some of it may be in the log; also while the log cannot be read,
+        for nobody can tell then what is a repeat. Producers send the same again, and nothing of it is given up.
         """
+        try:
+            return await self._record(group)
+        except Corrupt as error:
+            self._live.withdraw()
+            raise Unavailable(
+                f"nothing is recorded until ingest can read its log; send the same again later: {error.message}",
+                reason=error.reason,
+            ) from error
+
+    async def _record(self, group: Group) -> Recording:
         races_lost = 0
         while True:
             version = await self._learn(group)
@@ -71,10 +83,11 @@ class GroupRecorder:
             await self._fold(group, piece, appended, event)
 
     def _event(self, piece: Piece, version: int) -> NewEvent:
-        """The same piece of two replicas gives two ids, so that neither takes the other's append for its own."""
+        """An id of its own for every append, so that none is taken for another's, by whomever, when the clock stands."""
         now = self._clock.now()
         event = encode(piece.message, self._stream, version, now)
-        return replace(event, id=derived_uuid(now, event.id.bytes, self._replica.bytes))
+        self._events_made += 1
+        return replace(event, id=derived_uuid(now, event.id.bytes, self._replica.bytes, self._events_made.to_bytes(8)))
 
     async def _fold(self, group: Group, piece: Piece, appended: Appended, event: NewEvent) -> None:
         """A failure leaves the index behind the log, which the next append finds out."""
@@ -89,9 +102,9 @@ class GroupRecorder:
     async def _require_another_try(self, lost: WrongExpectedVersion, races_lost: int) -> None:
         if lost.actual < lost.expected:
             self._live.withdraw()
-            raise RuleViolated(
+            raise Unavailable(
                 f"the dedupe index is ahead of the log, which was cut short or replaced ({lost.message}); nothing is "
-                "recorded until an operator has restored the log or deleted the index",
+                "recorded until an operator has restored the log or deleted the index; send the same again later",
                 reason="LOG_REWOUND",
             )
         if races_lost >= RACES_MAX:

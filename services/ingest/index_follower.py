@@ -10,7 +10,7 @@ from services.ingest.index_fold import READ_EVENTS_MAX, read_folds, require_same
 from services.ingest.index_folder import IndexFolder
 from services.ingest.index_rebuild import rebuild_index
 from services.ingest.live_index import LiveIndex
-from services.kernel.errors import DomainError, RuleViolated, Unavailable
+from services.kernel.errors import Corrupt, DomainError, RuleViolated, Unavailable
 from services.projection.lasting_thread import LastingThread
 from services.projection.projection import Comparison, ProjectionStatus, RebuildMode, RebuildProgress
 
@@ -96,8 +96,7 @@ class IndexFollower:
             self._require_same_log()
         else:
             self._open()
-        for partition in range(self._partitions):
-            self._catch_up(partition)
+        self._catch_up_all()
         if not self._stop.is_set():
             self._live.set_caught_up()
             self._thread.well()
@@ -119,7 +118,16 @@ class IndexFollower:
             checkpoints = index.checkpoints()
         try:
             require_same_log(self._store, checkpoints, self._partitions)
-        except RuleViolated:
+        except (Corrupt, RuleViolated):
+            self._live.withdraw()
+            raise
+
+    def _catch_up_all(self) -> None:
+        """While the log holds what cannot be read, nobody can tell what is recorded already: nothing more is."""
+        try:
+            for partition in range(self._partitions):
+                self._catch_up(partition)
+        except Corrupt:
             self._live.withdraw()
             raise
 

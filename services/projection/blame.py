@@ -4,13 +4,15 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Final
 
-from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import StatementError
 
 from services.eventstore.event import RecordedEvent
 from services.kernel.errors import Conflict, DomainError, Overloaded, RuleViolated, TimedOut, Unavailable
 
-_OUR_OWN_TROUBLE: Final = (Conflict, Overloaded, TimedOut, Unavailable, MemoryError)
-_THE_DATABASES: Final = (OperationalError, InterfaceError, InternalError)
+_OUR_OWN_TROUBLE: Final = (Conflict, Overloaded, TimedOut, Unavailable, MemoryError, OSError)
+_OF_DATABASES: Final = ("sqlite3", "psycopg", "sqlalchemy")
+_OF_ROWS: Final = ("DataError", "IntegrityError")
+"""What every driver (PEP 249) raises for a row that the database does not take; its other errors are its own."""
 
 
 class CannotFold(RuleViolated):
@@ -47,8 +49,15 @@ class Blame:
 
 
 def _is_trouble_of_ours(error: Exception) -> bool:
-    """Whether the disk, the database or another process is the cause, and not what the event holds."""
-    return isinstance(error, (*_OUR_OWN_TROUBLE, *_THE_DATABASES)) or type(error) is DatabaseError
+    """Whether the disk, the database or another process is the cause, and not what the event holds.
+
+    Where rows are written in bulk the driver's errors come as they are, elsewhere SQLAlchemy wraps them.
+    """
+    if isinstance(error, _OUR_OWN_TROUBLE):
+        return True
+    raised = error.orig if isinstance(error, StatementError) and error.orig is not None else error
+    kinds = {kind.__name__ for kind in type(raised).__mro__ if kind.__module__.partition(".")[0] in _OF_DATABASES}
+    return bool(kinds) and kinds.isdisjoint(_OF_ROWS)
 
 
 def _told(error: Exception) -> str:

@@ -12,8 +12,11 @@ from typing import Any, Final
 
 import psycopg
 from psycopg import IsolationLevel
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 
+from services.eventstore.postgres.connection import BoundedConnection
 from services.kernel.clock import monotonic_s
 from services.kernel.errors import InvalidInput, RuleViolated
 from services.projection.database_url import FIELD, TablesAddress
@@ -27,9 +30,20 @@ READER_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 5
 LOCK_TIMEOUT_S: Final = 10.0
 LOCK_PAUSE_S: Final = 0.1
+STATEMENT_TIMEOUT_S: Final = 120
+REPLY_TIMEOUT_S: Final = 125.0
+"""For a server that says nothing, or a network that does not: a little longer than a statement may run there."""
+
+_NETWORK: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+"""A peer that is gone without a word is found out within about half a minute; the URL may say otherwise."""
 
 _SESSION: Final = {
-    "statement_timeout": "300s",
+    "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
     "lock_timeout": "30s",
     "idle_in_transaction_session_timeout": "600s",
     "standard_conforming_strings": "on",
@@ -89,7 +103,7 @@ def _engine(address: TablesAddress, connections_max: int) -> Engine:
     """A pool whose connections live in the owner's schema, and are looked after before each use."""
     engine = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: psycopg.connect(address.conninfo, connect_timeout=CONNECT_TIMEOUT_S),
+        creator=lambda: _connected(address),
         pool_size=connections_max,
         max_overflow=0,
         pool_timeout=READER_TIMEOUT_S,
@@ -105,6 +119,32 @@ def _engine(address: TablesAddress, connections_max: int) -> Engine:
         connection.commit()
 
     return engine
+
+
+class _Connection(BoundedConnection):
+    """Closes itself when the server did not answer in time: it is in the middle of something, and of no more use."""
+
+    def wait(self, gen: Any, *arguments: Any, **options: Any) -> Any:
+        """As in `BoundedConnection`."""
+        try:
+            return super().wait(gen, *arguments, **options)
+        except psycopg.OperationalError:
+            if self.info.transaction_status is TransactionStatus.ACTIVE:
+                self.close()
+            raise
+
+
+def _connected(address: TablesAddress) -> _Connection:
+    """A connection on which no wait is without end, and that speaks UTF-8 whatever the server would choose."""
+    parameters: dict[str, Any] = {
+        **_NETWORK,
+        **conninfo_to_dict(address.conninfo),
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "client_encoding": "UTF8",
+    }
+    connection = _Connection.connect(**parameters)
+    connection.reply_timeout_s = REPLY_TIMEOUT_S
+    return connection
 
 
 def _take_lock_when_connected(engine: Engine, address: TablesAddress) -> None:

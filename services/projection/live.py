@@ -70,8 +70,9 @@ class LiveTables(Generic[T]):
         """Take the live generation as the database has it: a commit whose answer was lost may have moved it."""
         with self.folding, self._database.read() as connection:
             standing = live_generation(connection, self._projection.name)
-            if standing is not None and standing != self.generation:
-                self._use(standing)
+            if standing is not None:
+                if standing != self.generation:
+                    self._use(standing)
                 self._parked = parked_count(connection, standing)
 
     @property

@@ -15,7 +15,7 @@ from services.projection.blame import CannotFold
 from services.projection.bookkeeping import drop_generation
 from services.projection.database import Database
 from services.projection.folder import Folder
-from services.projection.generations import Generation, GenerationState, add_generation
+from services.projection.generations import Generation, GenerationState, add_generation, live_generation
 from services.projection.held import Held, count_folded, hold, know_decisions
 from services.projection.intake import Intake
 from services.projection.projection import Projection, RebuildProgress
@@ -55,9 +55,11 @@ class Workshop(Generic[T]):
         return Rebuild(self, held.generation, held.events)
 
     def drop(self, generation: Generation) -> None:
-        """Drop a generation that was built or held."""
+        """Drop a generation that was built or held; one that is live by now stays, whoever heard of it or not."""
         with self.database.write() as connection:
-            drop_generation(connection, self.projection, generation)
+            live = live_generation(connection, self.projection.name)
+            if live is None or live.number != generation.number:
+                drop_generation(connection, self.projection, generation)
 
 
 class Rebuild(Generic[T]):
@@ -95,7 +97,11 @@ class Rebuild(Generic[T]):
             if self._workshop.stop.is_set():
                 raise Unavailable("the service is stopping; go on with `meterlog rebuild --resume` when it is back")
             self._fold_page(until)
-            progress(RebuildProgress(self.position, self._workshop.store.head().position, self.events))
+            self.tell(progress)
+
+    def tell(self, progress: Callable[[RebuildProgress], None]) -> None:
+        """Say how far it is; raises what `progress` raises, which ends the rebuild."""
+        progress(RebuildProgress(self.position, self._workshop.store.head().position, self.events))
 
     def _fold_page(self, until: Position) -> None:
         page = self._workshop.store.read_all(

@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Generic, TypeAlias, TypeVar
 
 from services.eventstore.event import BEGINNING, Position
-from services.kernel.errors import InvalidInput, RuleViolated, Unavailable
+from services.kernel.errors import DomainError, InvalidInput, RuleViolated, Unavailable
 from services.projection.difference import table_differences
 from services.projection.held import Held, held_rebuilds
 from services.projection.live import LiveTables
@@ -73,7 +73,8 @@ class Rebuilding(Generic[T]):
         """
         with self.alone(), self._held_on_failure(start) as rebuild:
             rebuild.fold_until(self._live.position, progress)
-            comparison = self._compare(rebuild, mode, progress, examples)
+            with self._swap_found_out():
+                comparison = self._compare(rebuild, mode, progress, examples)
             if not comparison.is_swapped:
                 self._workshop.drop(rebuild.generation)
             return comparison
@@ -142,8 +143,21 @@ class Rebuilding(Generic[T]):
                 field="until_position",
             )
 
+    @contextmanager
+    def _swap_found_out(self) -> Iterator[None]:
+        """A swap that was committed unheard is taken note of, before anybody asks for tables that are gone."""
+        try:
+            yield
+        except BaseException:
+            with suppress(DomainError):  # it cannot be asked now: the next fold fails, and then looks again
+                self._live.look_again()
+            raise
+
     def _compare(self, rebuild: Rebuild[T], mode: RebuildMode, progress: Heard, examples: int) -> Comparison:
-        """Both digests at one position. Folding stands still for them, but not for a look at the differences."""
+        """Both digests at one position. Folding stands still for them, but not for a look at the differences.
+
+        Who cancels while they are taken is heard: nothing is swapped.
+        """
         with ExitStack() as snapshot:
             with self._live.folding:
                 self._require_not_ahead(rebuild)
@@ -152,6 +166,7 @@ class Rebuilding(Generic[T]):
                 live = self._live.tables_in(connection)
                 live_digest, rebuilt_digest = live.digest(connection), rebuild.table_set.digest(connection)
                 is_equal = live_digest == rebuilt_digest
+                rebuild.tell(progress)
                 is_swapped = mode.swaps(is_equal=is_equal)
                 if is_swapped:
                     snapshot.close()

@@ -15,8 +15,8 @@ def require_same_log(store: EventStore, generation: Generation) -> None:
     if not stands_in_log(store, generation):
         raise RuleViolated(
             f'projection "{generation.name}" is folded up to position {generation.position} of another log: this one '
-            "was cut short, restored or replaced. Restore the right one, or delete the projection's database to fold "
-            "it anew",
+            "was cut short, restored or replaced. Restore the right one; or, to fold this one anew, stop the service, "
+            "delete the projection's database (on PostgreSQL: drop the service's schema), and start it again",
             reason="LOG_REWOUND",
             metadata={"projection": generation.name, "position": str(generation.position)},
         )

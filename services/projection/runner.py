@@ -103,14 +103,20 @@ class ProjectionRunner(Generic[T]):
         return self._live.position
 
     def is_whole(self) -> bool:
-        """Whether the tables hold every event up to their position that nobody decided to leave out."""
+        """Whether the tables hold every event up to their position that nobody decided to leave out.
+
+        It asks nobody; only `require_whole` also looks whether the log is still the same.
+        """
         return not self._live.parked
 
     def require_whole(self) -> None:
-        """Raises RuleViolated (EVENTS_PARKED) while events are parked: for what can never be taken back."""
+        """For what can never be taken back: raises RuleViolated while events are parked (EVENTS_PARKED), and when the
+        tables are not of the log as it stands at this moment (LOG_REWOUND).
+        """
         remark = self._parked_remark()
         if remark:
             raise RuleViolated(remark, reason="EVENTS_PARKED")
+        require_same_log(self._store, self._live.generation)
 
     def wait_for(self, position: Position, timeout_s: float) -> None:
         """Return when the live tables are folded up to `position`, which was appended: who wrote reads what it wrote.
@@ -159,7 +165,7 @@ class ProjectionRunner(Generic[T]):
             generation=self._live.number,
             position=self._live.position,
             head_position=self._store.head().position,
-            is_caught_up=self._is_caught_up,
+            is_caught_up=self.is_ready(),
             stop_reason=self._stop_reason(),
             parked=self._live.parked,
             skipped=len(self._skips.decisions),

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, MetaData
 from services.projection.digest import tables_digest
 from services.projection.generations import Generation, wait_for_readers
 from services.projection.projection import Projection
+from services.projection.upsert import drop_staging
 
 T = TypeVar("T")
 
@@ -33,6 +34,8 @@ class TableSet(Generic[T]):
     def drop(self, connection: Connection) -> None:
         """Drop what is there, once no snapshot shows it; raises Unavailable when readers hold on to it too long."""
         wait_for_readers(connection)
+        for table in self.metadata.tables.values():
+            drop_staging(connection, table)
         self.metadata.drop_all(connection)
 
     def digest(self, connection: Connection) -> str:

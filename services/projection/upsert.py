@@ -76,9 +76,19 @@ def _last_of_each_key(table: Table, rows: Rows) -> list[tuple[Any, ...]]:
     return list({tuple([row[index] for index in key]): row for row in rows}.values())
 
 
+def drop_staging(connection: Connection, table: Table) -> None:
+    """Drop what COPY has left in this session for a table that goes."""
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS pg_temp.{_staging_name(table)}")
+
+
+def _staging_name(table: Table) -> str:
+    return _quoted(f"staging_{table.name}")
+
+
 def _staging_table(connection: Connection, table: Table) -> str:
     """A table of this session with the columns of `table`, and no row."""
-    name = _quoted(f"staging_{table.name}")
+    name = _staging_name(table)
     connection.exec_driver_sql(
         f"CREATE TEMPORARY TABLE IF NOT EXISTS {name} (LIKE {_quoted(table.name)}) ON COMMIT DELETE ROWS"
     )

@@ -10,6 +10,7 @@ from services.eventstore.decider import Outcome, handle
 from services.eventstore.event import BEGINNING, Position
 from services.eventstore.store import EventStore
 from services.kernel.calendar import time_zone
+from services.kernel.errors import Unavailable
 from services.projection.runner import ProjectionRunner
 from services.rating.billing_period import invoice_id, period_from
 from services.rating.invoice import (
@@ -52,7 +53,7 @@ class Billing:
     grace: timedelta
 
     def draft(self, due: DuePeriod, now: datetime) -> Outcome[InvoiceState, InvoiceEvent]:
-        """Open the invoice of a period that has begun; raises RuleViolated (EVENTS_PARKED) like `finalize`."""
+        """Open the invoice of a period that has begun; raises RuleViolated like `finalize`."""
         self.books.require_whole()
         subscription = due.subscription
         period = period_from(due.start_at, time_zone(due.time_zone))
@@ -75,16 +76,28 @@ class Billing:
         """Rate the whole period, number the invoice, and fix both.
 
         `now` was read before the call, so that all that was recorded until then is counted in. Nothing is written
-        unless the usage could be read. Raises PeriodIsOpen, Unavailable, TimedOut, and RuleViolated (EVENTS_PARKED)
-        while the books lack events that this release does not know: one of them may end the subscription.
+        unless the usage could be read, and both usage and books are of the log as it stands now. Raises PeriodIsOpen,
+        Unavailable, TimedOut, and RuleViolated: EVENTS_PARKED while the books lack events that this release does not
+        know, of which one may end the subscription; LOG_REWOUND when they are of another log.
         """
         self.books.require_whole()
         require_over(draft, self.grace, now)
         head = self.store.head().position
         rated = self._rate(draft, head, timeout_s)
+        self._require_in_log(rated)
         number = self._number(draft.id, head, now, timeout_s)
         command = FinalizeInvoice(draft.id, number, rated.usage, rated.position, self.grace, now)
         return handle(self.store, invoice, invoice_stream(draft.id), command, now)
+
+    def _require_in_log(self, rated: Rated) -> None:
+        """Usage that counts up to behind the log's end was counted in another log: this one is older, or was cut."""
+        head = self.store.head().position
+        if rated.position > head:
+            raise Unavailable(
+                f"usage is counted up to {rated.position}, behind the log's end, {head}: the aggregator counts "
+                "in another log, or this one was restored; nothing is invoiced until both have the right log",
+                reason="LOG_REWOUND",
+            )
 
     def _rate(self, draft: Invoice, min_position: Position, timeout_s: float) -> Rated:
         plan = self._plan(draft)

@@ -247,3 +247,25 @@ def test_a_key_that_the_environment_names_is_not_made_up(var: Path) -> None:
     listener.wait_for("no key at")
     thread.stop()
     assert not (var / "none.key").exists()
+
+
+def test_a_span_that_no_log_can_have_is_misuse(meterlog: Meterlog) -> None:
+    assert meterlog("audit", "verify", "--from", "30")[0] == 0
+    assert meterlog("audit", "verify", "--from", "6", "--to", "1000")[0] == 0
+    for first in ("31", "1000", str(2**63 - 1)):
+        code, _, said = meterlog("audit", "verify", "--from", first)
+        assert (code, "the log ends at position 30" in said) == (2, True), said
+    for option in ("--from", "--to"):
+        assert meterlog("audit", "verify", option, "1" + "0" * 20)[0] == 2
+        assert meterlog("audit", "export", "out.archive", option, "1" + "0" * 20)[0] == 2
+
+
+def test_more_digits_than_a_number_can_have_name_no_event(meterlog: Meterlog) -> None:
+    meterlog("audit", "keygen")
+    meterlog("audit", "seal")
+    for name in ("9" * 5_000, "9" * 20, "usage-0/" + "9" * 5_000, "usage-0/" + "9" * 20):
+        code, _, said = meterlog("audit", "prove", name)
+        assert (code in {1, 2}, said.startswith("error: ")) == (True, True), said[:200]
+    assert meterlog("audit", "prove", "0" * 5_000 + "7", "-o", "proof.json")[0] == 0
+    for size in ("9" * 5_000, "9" * 20):
+        assert meterlog("audit", "consistency", size, "30")[0] == 2

@@ -26,7 +26,7 @@ def address(tmp_path: Path) -> LogAddress:
 
 
 def as_superuser(address: LogAddress, *statements: str) -> None:
-    with psycopg.connect(address.conninfo, autocommit=True) as connection:
+    with psycopg.connect(**address.parameters, autocommit=True) as connection:
         connection.execute(f"SET search_path = {address.schema}; SET session_replication_role = replica".encode())
         for statement in statements:
             assert connection.execute(statement.encode()).rowcount > 0, statement

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.eventstore.audit.sealed_folder import SealedFolder
-from services.eventstore.audit.verify import FIRST, WHOLE, Span, verify
+from services.eventstore.audit.verify import WHOLE, Span, verify
 from services.eventstore.event import Position
 from services.eventstore.memory import MemoryEventStore
 from services.eventstore.sqlite.read_only import ReadOnlySqliteEventStore
@@ -142,42 +142,6 @@ def test_a_log_that_was_written_anew_with_its_whole_chain_is_found(place: int, g
     found = verified(GappedStore(inner) if gapped else inner, tmp_path)
     assert (found.verified, found.first_bad_position) == (False, place * (GappedStore.STEP if gapped else 1))
     assert "sealed" in found.problem
-
-
-@pytest.mark.parametrize("gapped", [False, True], ids=["contiguous", "gapped"])
-@pytest.mark.parametrize(("first", "last"), [(1, 1), (1, 300), (6, 10), (7, 8), (100, 290), (300, 300), (290, None)])
-def test_a_span_is_verified_by_itself(first: int, last: int | None, gapped: bool, tmp_path: Path) -> None:
-    inner = memory_log(300)
-    store: EventStore = GappedStore(inner) if gapped else inner
-    step = GappedStore.STEP if gapped else 1
-    sealed(store, tmp_path)
-    span = Span(Position(first * step), None if last is None else Position(last * step))
-    found = verified(store, tmp_path, span)
-    assert found.verified, found.problem
-    assert (last or 300) - first + 1 <= found.events <= (last or 300) - first + 9
-    assert found.sealed >= (last or 300) - first + 1
-
-
-@pytest.mark.parametrize("gapped", [False, True], ids=["contiguous", "gapped"])
-def test_a_span_finds_what_is_wrong_in_it_and_nothing_else(gapped: bool, tmp_path: Path) -> None:
-    sealed(GappedStore(memory_log(300)) if gapped else memory_log(300), tmp_path)
-    inner = memory_log(95)
-    fill(inner, 5, first=96, payload=b"another")
-    fill(inner, 200, first=101)
-    store: EventStore = GappedStore(inner) if gapped else inner
-    step = GappedStore.STEP if gapped else 1
-    found = verified(store, tmp_path, Span(Position(90 * step), Position(120 * step)))
-    assert (found.verified, found.first_bad_position) == (False, 96 * step)
-    for span in (Span(FIRST, Position(90 * step)), Span(Position(200 * step), Position(210 * step))):
-        assert verified(store, tmp_path, span).verified
-
-
-def test_a_span_behind_the_end_is_not_verified(tmp_path: Path) -> None:
-    store = memory_log(10)
-    sealed(store, tmp_path)
-    for span, first_bad in ((Span(Position(11)), 11), (Span(Position(3), Position(12)), 11)):
-        found = verified(store, tmp_path, span)
-        assert (found.verified, found.first_bad_position) == (False, first_bad)
 
 
 def test_a_wrong_tile_is_found_by_the_span_that_needs_it(log: MemoryEventStore, tmp_path: Path) -> None:

@@ -139,6 +139,9 @@ def test_a_retry_waits_for_the_upgrade_and_then_folds_parked_events_in(
         ("rebuild", "--until", "3"),
         ("rebuild", "--parallel", "99"),
         ("rebuild", "nothing"),
+        ("rebuild", "slugs", "--from", str(2**63)),
+        ("rebuild", "slugs", "--until", str(2**63)),
+        ("projections", "skip", "slugs", str(2**63), "--reason", "a test"),
     ],
 )
 def test_what_makes_no_sense_is_told_as_such(run: Run, arguments: tuple[str, ...]) -> None:

@@ -143,8 +143,9 @@ def test_an_event_that_cannot_be_folded_stops_the_projection_and_is_reported(ben
 
 def test_one_process_at_a_time_has_the_read_models(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.projection.database_sqlite.FILE_LOCK_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("services.projection.database_postgres.LOCK_TIMEOUT_S", 0.1)
     with pytest.raises(RuleViolated, match="another process"):
-        Database.open(f"sqlite:///{bench.path}")
+        Database.open(bench.url)
 
 
 def test_readers_see_one_snapshot_while_the_fold_goes_on(bench: Bench) -> None:

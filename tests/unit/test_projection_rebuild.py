@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, delete, insert, inspect, update
@@ -11,10 +12,11 @@ from services.eventstore.event import BEGINNING, Position, RecordedEvent
 from services.eventstore.memory import MemoryEventStore
 from services.kernel.clock import SimulatedClock
 from services.kernel.errors import Conflict, InvalidInput, RuleViolated, Unavailable
+from services.projection.digest import tables_digest
 from services.projection.generations import GENERATIONS, GenerationState
-from services.projection.pace import Pace, Start
 from services.projection.projection import HeldRebuild, RebuildMode, RebuildProgress
 from services.projection.rebuilding import HELD_MAX
+from services.rpc.rebuild_call import RebuildCall
 from tests.projection_room import NOON, WAIT_S, Bench, SlugProjection, SlugTables, unheard
 
 LETTERS = "abcdefghij"
@@ -68,7 +70,7 @@ def test_a_cancelled_rebuild_is_held_and_gone_on_with_from_where_it_stood(bench:
     comparison = bench.runner.rebuild(mode=RebuildMode.SWAP_WHEN_EQUAL, progress=heard.append, start=Position(6))
     assert comparison.is_equal
     assert comparison.is_swapped
-    assert [(progress.position, progress.events) for progress in heard] == [(9, 9), (10, 10)]
+    assert [(progress.position, progress.events) for progress in heard] == [(9, 9), (10, 10), (10, 10)]
     assert held_positions(bench) == []
     assert tables_of(bench) == {"slugs__g2"}
     assert bench.rows() == dict.fromkeys(LETTERS, 1)
@@ -99,6 +101,30 @@ def test_a_held_rebuild_of_another_log_is_dropped(bench: Bench) -> None:
     bench.restart(SlugProjection())
     bench.runner.start()
     assert bench.runner.status().held == ()
+
+
+@pytest.mark.parametrize("mode", RebuildMode)
+def test_a_rebuild_that_is_cancelled_while_it_is_compared_is_held_and_not_swapped(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, mode: RebuildMode
+) -> None:
+    call = RebuildCall()
+
+    def cancelled_meanwhile(*arguments: Any) -> str:
+        call.cancel()
+        return tables_digest(*arguments)
+
+    monkeypatch.setattr("services.projection.tableset.tables_digest", cancelled_meanwhile)
+    with pytest.raises(Conflict, match="was cancelled at position 10"):
+        bench.runner.rebuild(mode=mode, progress=call.tell)
+    assert held_positions(bench) == [10]
+    assert tables_of(bench) == {"slugs__g1", "slugs__g2"}
+
+
+def test_a_rebuild_that_is_gone_on_with_at_the_end_says_how_many_events_it_holds(bench: Bench) -> None:
+    bench.runner.rebuild_until(until=Position(10), progress=unheard)
+    heard: list[RebuildProgress] = []
+    bench.runner.rebuild(mode=RebuildMode.COMPARE_ONLY, progress=heard.append, start=Position(10))
+    assert [(progress.position, progress.events) for progress in heard] == [(10, 10)]
 
 
 def test_a_rebuild_from_the_first_event_leaves_a_held_one_alone(bench: Bench) -> None:
@@ -267,15 +293,3 @@ def test_an_empty_log_is_rebuilt_too(tmp_path: Path) -> None:
     assert bench.rows() == {"a": 1}
     bench.close()
     bench.store.close()
-
-
-def test_the_pace_is_told_by_the_share_of_positions_and_counts_only_this_run() -> None:
-    start = Start(position=Position(1_000), events=500, at_s=10.0)
-    assert start.pace(Position(2_000), Position(5_000), 1_500, now_s=12.0) == Pace(500, 6)
-    assert start.pace(Position(5_000), Position(5_000), 4_500, now_s=18.0) == Pace(500, 0)
-
-
-def test_nothing_is_said_of_the_pace_too_early_or_without_a_step() -> None:
-    start = Start(position=BEGINNING, events=0, at_s=10.0)
-    assert start.pace(Position(3), Position(9), 3, now_s=10.1) == Pace(0, None)
-    assert start.pace(BEGINNING, Position(9), 0, now_s=20.0) == Pace(0, None)

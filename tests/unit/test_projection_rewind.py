@@ -53,6 +53,7 @@ def test_a_log_that_shrinks_under_a_running_projection_is_found(bench: Bench, tm
     copy(backup, log)
     until_not_ready(bench)
     assert "cut short, restored or replaced" in bench.runner.status().stop_reason
+    assert not bench.runner.status().is_caught_up
     assert bench.rows() == {"a": 1, "b": 1}, "what was folded is still answered"
 
 

@@ -21,7 +21,8 @@ class Totals:
     def query(self, request: api.QueryTotalsRequest, left_s: float) -> api.QueryTotalsResponse:
         """The totals of several meters for one customer over a range.
 
-        Raises RuleViolated (EVENTS_PARKED) while usage is parked: totals become invoices.
+        Totals become invoices: raises RuleViolated while usage is parked (EVENTS_PARKED), or when the tables are of
+        another log (LOG_REWOUND).
         """
         deadline = Deadline.after(left_s)
         subject, meters = require_identifier(request.subject, "subject"), require_meters(request.meters)

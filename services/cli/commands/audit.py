@@ -30,7 +30,7 @@ from services.cli.store_urls import shown_url
 from services.eventstore.audit.checkpoint import SealedCheckpoint
 from services.eventstore.audit.seal_key import read_seal_key
 from services.eventstore.audit.verify import FIRST, Span, Verification
-from services.eventstore.event import Position
+from services.eventstore.event import VERSION_MAX, Position
 
 audit_app = typer.Typer(help="Prove that the log is what was written.")
 audit_app.command("prove")(prove_command)
@@ -52,8 +52,12 @@ def audit() -> None:
 
 @audit_app.command("verify")
 def verify_command(
-    first: Annotated[int, typer.Option("--from", min=1, help="First position; earlier ones are taken as given.")] = 1,
-    last: Annotated[int | None, typer.Option("--to", help="Last position; default: the head of this moment.")] = None,
+    first: Annotated[
+        int, typer.Option("--from", min=1, max=VERSION_MAX, help="First position; earlier ones are taken as given.")
+    ] = 1,
+    last: Annotated[
+        int | None, typer.Option("--to", max=VERSION_MAX, help="Last position; default: the head of this moment.")
+    ] = None,
     sealed: Sealed = None,
     public_key: PublicKeys = None,
     store_url: StoreUrl = "",

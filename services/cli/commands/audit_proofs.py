@@ -28,7 +28,7 @@ from services.eventstore.audit.proof import (
 )
 from services.eventstore.audit.proof_file import proof_text
 from services.eventstore.audit.verify import Seal
-from services.eventstore.event import Position
+from services.eventstore.event import VERSION_MAX, Position
 
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="New file to write; default: standard output.")]
 
@@ -61,9 +61,11 @@ def consistency_command(
 def export_command(
     target: Annotated[str, typer.Argument(metavar="FILE", help="New file, or - for standard output.")],
     first: Annotated[
-        int | None, typer.Option("--from", min=1, help="First position; default: that of the log.")
+        int | None, typer.Option("--from", min=1, max=VERSION_MAX, help="First position; default: that of the log.")
     ] = None,
-    last: Annotated[int | None, typer.Option("--to", help="Last position; default: the last that is sealed.")] = None,
+    last: Annotated[
+        int | None, typer.Option("--to", max=VERSION_MAX, help="Last position; default: the last that is sealed.")
+    ] = None,
     sealed: Sealed = None,
     public_key: PublicKeys = None,
     store_url: StoreUrl = "",

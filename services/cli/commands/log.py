@@ -22,7 +22,7 @@ from services.cli.store_urls import shown_url
 from services.eventstore.archive.check import ArchiveCheck
 from services.eventstore.archive.exporting import Span
 from services.eventstore.audit.note import VerifierKey
-from services.eventstore.event import BEGINNING, Position
+from services.eventstore.event import BEGINNING, VERSION_MAX, Position
 
 log_app = typer.Typer(help="Back the log up, move it to another store, look at what it holds.")
 
@@ -39,8 +39,10 @@ def log() -> None:
 @log_app.command("export")
 def export_command(
     target: Annotated[str, typer.Argument(metavar="FILE", help="New file, or - for standard output.")],
-    after: Annotated[int, typer.Option(help="Begin behind this position.")] = BEGINNING,
-    until: Annotated[int | None, typer.Option(help="End at this position; default: the head of this moment.")] = None,
+    after: Annotated[int, typer.Option(help="Begin behind this position.", min=0, max=VERSION_MAX)] = BEGINNING,
+    until: Annotated[
+        int | None, typer.Option(help="End at this position; default: the head of this moment.", max=VERSION_MAX)
+    ] = None,
     store: Store = "",
     var: Var = DEFAULT_VAR,
     as_json: Json = False,

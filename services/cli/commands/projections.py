@@ -12,7 +12,7 @@ from services.cli.connection import Service, Services, connected
 from services.cli.failure import CommandFailed, ExitCode
 from services.cli.parking import parked_table, require_retryable, set_aside, skip, skipped
 from services.cli.projections import chosen_projections, known_projections, projection_document, projections_table
-from services.cli.rebuilding import Order, carry_out, rebuilt_table
+from services.cli.rebuilding import POSITION_MAX, Order, carry_out, rebuilt_table
 from services.cli.screen import Screen
 from services.projection.projection import RebuildMode
 
@@ -54,7 +54,7 @@ def parked_command(
 @projections_app.command("skip")
 def skip_command(
     name: Name,
-    position: Annotated[int, typer.Argument(min=1, help="Log position of the event.")],
+    position: Annotated[int, typer.Argument(min=1, max=POSITION_MAX, help="Log position of the event.")],
     reason: Annotated[str, typer.Option("--reason", help="Why; it is recorded in the log.")],
     decided_by: Annotated[str, typer.Option("--by", help="Who decides; it is recorded in the log.")] = "",
     var: Var = DEFAULT_VAR,

@@ -14,6 +14,7 @@ from services.cli.failure import CommandFailed, ExitCode, misused
 from services.cli.projections import cancel_rebuilds, discard_rebuilds, known_projections
 from services.cli.rebuilding import (
     PARALLEL_MAX,
+    POSITION_MAX,
     Order,
     Rebuilt,
     carry_out,
@@ -39,10 +40,11 @@ def rebuild(
     parallel: Annotated[int, typer.Option(min=1, max=PARALLEL_MAX, help="Projections that are rebuilt at once.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rebuild that is held furthest.")] = False,
     from_position: Annotated[
-        int, typer.Option("--from", min=0, help="Go on with the rebuild that is held at this position.")
+        int,
+        typer.Option("--from", min=0, max=POSITION_MAX, help="Go on with the rebuild held at this position."),
     ] = 0,
     until_position: Annotated[
-        int, typer.Option("--until", min=0, help="Stop at this position, and hold the rebuild there.")
+        int, typer.Option("--until", min=0, max=POSITION_MAX, help="Stop at this position, and hold the rebuild there.")
     ] = 0,
     examples: Annotated[int, typer.Option(min=0, max=100, help="Keys to show of each table that differs.")] = 5,
     cancel: Annotated[bool, typer.Option("--cancel", help="End rebuilds that run now; they are held.")] = False,

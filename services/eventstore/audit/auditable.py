@@ -28,3 +28,11 @@ class AuditableStore(Protocol):
 
     def head(self) -> Head:
         """As in `EventStore`."""
+
+
+@runtime_checkable
+class StoreOnDatabase(Protocol):
+    """A store whose database can say by itself whether its pages and indexes are whole."""
+
+    def storage_damage(self) -> str:
+        """What the database finds wrong with its own storage first; empty when it finds nothing."""

@@ -8,7 +8,8 @@ from services.eventstore.audit.auditable import AuditableStore
 from services.eventstore.audit.chain import CHAIN_START, Commit, merkle_root, next_chain
 from services.eventstore.audit.comparison import Broken
 from services.eventstore.audit.walk import Walk
-from services.eventstore.event import BEGINNING, Position
+from services.eventstore.event import BEGINNING, VERSION_MAX, Position
+from services.kernel.errors import Corrupt
 
 COMMITS_PAGE_MAX: Final = 1_000
 
@@ -50,12 +51,20 @@ def proof_before(store: AuditableStore, first: Position) -> ChainProof:
     return ChainProof(end, before.chain)
 
 
+def newest_position(store: AuditableStore) -> Position:
+    """Up to where commits cover the log. When the newest cannot be read, the end is open: reading them finds it."""
+    try:
+        return store.head().position
+    except Corrupt:
+        return Position(VERSION_MAX)
+
+
 def check_commits(store: AuditableStore, proof: ChainProof, walk: Walk, last: Position | None) -> None:
     """Prove the commits behind `proof`, up to the one that covers `last`, or all up to the head of this moment.
 
     Raises Broken at the first position that does not hold; `proof` says how far it went.
     """
-    end = store.head().position if last is None else last
+    end = newest_position(store) if last is None else last
     for commit in _commits_behind(store, proof.position):
         if proof.position >= end:
             break
@@ -63,7 +72,7 @@ def check_commits(store: AuditableStore, proof: ChainProof, walk: Walk, last: Po
     if proof.position < end:
         raise Broken(proof.next_position, "no commit covers this position")
     if last is None:
-        _check_nothing_uncovered(store)
+        check_nothing_uncovered(store)
 
 
 def _check_commit(commit: Commit, proof: ChainProof, walk: Walk) -> None:
@@ -90,20 +99,33 @@ def _leaf_at(position: int, walk: Walk) -> bytes:
     return walk.check(event)
 
 
-def _check_nothing_uncovered(store: AuditableStore) -> None:
-    """Events come with their commit, so one outside of all commits was slipped in. Read in this order: others write."""
+def check_nothing_uncovered(store: AuditableStore) -> None:
+    """Events come with their commit, so one outside of all commits was slipped in; raises Broken.
+
+    Read in this order: others write.
+    """
     stored = store.stored_positions()
     if stored is None:
         return
     lowest, highest = stored
     if lowest <= BEGINNING:
         raise Broken(lowest, "no event stands in front of the first")
-    covered = store.head().position
+    covered = newest_position(store)
     if highest > covered:
         raise Broken(covered + 1, f"no commit covers this position, though events stand up to {highest}")
 
 
 def _commits_behind(store: AuditableStore, after: Position) -> Iterator[Commit]:
-    while commits := store.read_commits(after=after, limit=COMMITS_PAGE_MAX):
+    while commits := _readable_commits(store, after, COMMITS_PAGE_MAX):
         yield from commits
         after = commits[-1].last_position
+
+
+def _readable_commits(store: AuditableStore, after: Position, limit: int) -> tuple[Commit, ...]:
+    """The next commits; fewer when one of them cannot be read, until that one is the next."""
+    try:
+        return store.read_commits(after=after, limit=limit)
+    except Corrupt as error:
+        if limit == 1:
+            raise Broken(after + 1, error.message) from error
+    return _readable_commits(store, after, limit // 2)

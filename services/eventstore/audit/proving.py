@@ -18,11 +18,13 @@ from services.eventstore.audit.sealed_check import damaged
 from services.eventstore.audit.sealed_log import SealedLog
 from services.eventstore.audit.tiles import TileReader
 from services.eventstore.audit.tree_proof import consistency_proof, inclusion_proof
-from services.eventstore.event import BEGINNING, Position, RecordedEvent, StreamName
+from services.eventstore.event import BEGINNING, VERSION_MAX, Position, RecordedEvent, StreamName
 from services.eventstore.store import EventStore
 from services.kernel.errors import Corrupt, InvalidInput, NotFound, RuleViolated
 
 SEARCH_PAGE_MAX: Final = 1_000
+
+_DIGITS_MAX: Final = len(str(VERSION_MAX))
 
 
 def prove_event(sealed: SealedLog, event: RecordedEvent, keys: Collection[VerifierKey]) -> EventProof:
@@ -79,13 +81,21 @@ def find_event(store: EventStore, sealed: SealedLog, name: str) -> RecordedEvent
 
     An event id is searched through the whole log. Raises NotFound.
     """
-    if name.isascii() and name.isdecimal():
-        return _at_position(store, sealed, Position(int(name)))
+    position = parsed_number(name)
+    if position is not None:
+        return _at_position(store, sealed, Position(position))
     try:
         event_id = UUID(name)
     except ValueError:
         return _in_stream(store, name)
     return _with_id(store, event_id)
+
+
+def parsed_number(text: str) -> int | None:
+    """The position, version or size that digits mean; None for any other text, and for more than there can be."""
+    is_number = text.isascii() and text.isdecimal() and len(text.lstrip("0")) <= _DIGITS_MAX
+    number = int(text.lstrip("0") or "0") if is_number else None
+    return number if number is None or number <= VERSION_MAX else None
 
 
 def _at_position(store: EventStore, sealed: SealedLog, position: Position) -> RecordedEvent:
@@ -98,8 +108,9 @@ def _at_position(store: EventStore, sealed: SealedLog, position: Position) -> Re
 def _in_stream(store: EventStore, name: str) -> RecordedEvent:
     """An id may hold slashes and digits itself, so the name as a whole is tried as well."""
     stream_text, _, version_text = name.rpartition("/")
-    if version_text.isascii() and version_text.isdecimal():
-        found = _at_version(store, stream_text, int(version_text))
+    version = parsed_number(version_text)
+    if version is not None:
+        found = _at_version(store, stream_text, version)
         if found:
             return found
     newest = store.read_stream(_stream(name), from_version=-1, limit=1, backwards=True)

@@ -9,8 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from services.eventstore.audit.auditable import AuditableStore
-from services.eventstore.audit.chain_check import ChainProof, check_commits, proof_before
+from services.eventstore.audit.auditable import AuditableStore, StoreOnDatabase
+from services.eventstore.audit.category_reads import CategoryTallies, require_category_reads
+from services.eventstore.audit.chain_check import (
+    ChainProof,
+    check_commits,
+    check_nothing_uncovered,
+    newest_position,
+    proof_before,
+)
 from services.eventstore.audit.comparison import Broken
 from services.eventstore.audit.note import VerifierKey
 from services.eventstore.audit.sealed_check import checked_folder
@@ -19,7 +26,7 @@ from services.eventstore.audit.sealed_log import SealedLog, require_kept
 from services.eventstore.audit.walk import Walk
 from services.eventstore.event import BEGINNING, Position
 from services.eventstore.store import EventStore
-from services.kernel.errors import Corrupt, RuleViolated
+from services.kernel.errors import Corrupt, InvalidInput, RuleViolated
 
 Log = AuditableStore | EventStore
 
@@ -57,7 +64,8 @@ class Verification:
     hex (empty when the log has no chain). `sealed` of them were compared with what was signed.
 
     Unless it is `verified`, everything before `first_bad_position` holds but for its commit, and `problem` says what
-    is wrong there. Where the sealed folder is wrong, `first_bad_file` names the file in it instead.
+    is wrong there; it is None when the database's storage is damaged at no known position. Where the sealed folder is
+    wrong, `first_bad_file` names the file in it instead.
     """
 
     verified: bool
@@ -72,8 +80,10 @@ class Verification:
 def verify(store: Log, span: Span = WHOLE, seal: Seal | None = None) -> Verification:
     """Check the span up to the head of this moment, while others go on writing.
 
-    A chain is checked over all commits that the span touches; behind the first position it is taken as it stands.
-    Raises NotFound when nothing was sealed in the folder, RuleViolated for a log without chain and without seal.
+    A chain is checked over all commits that the span touches; behind the first position it is taken as it stands. When
+    the whole log has a chain, it is also read by category, and its database is asked for damage of its storage.
+    Raises NotFound when nothing was sealed in the folder, RuleViolated for a log without chain and without seal,
+    InvalidInput for a span that begins behind the end of a log that nothing was cut off from.
     """
     if seal is None:
         return _verify_log(store, span, None)
@@ -99,7 +109,8 @@ def _verify_log(store: Log, span: Span, sealed: SealedLog | None) -> Verificatio
         if "file" in error.metadata:
             return replace(progress.verification(False, None, error.message), first_bad_file=error.metadata["file"])
         return progress.verification(False, progress.next_position, error.message)
-    return progress.verification(True)
+    damage = _storage_damage(store) if span.is_whole else ""
+    return progress.verification(not damage, None, damage)
 
 
 class _Progress:
@@ -121,12 +132,17 @@ class _Progress:
 
 
 def _check_chained(store: AuditableStore, span: Span, sealed: SealedLog | None, progress: _Progress) -> None:
+    end = newest_position(store)
+    _require_begun(store, span, sealed, end)
     proof = progress.proof = proof_before(store, span.first)
     run = sealed.run_from(proof.position, span.last) if sealed else None
-    walk = progress.walk = Walk(store, proof.position, run)
-    check_commits(store, proof, walk, span.last)
+    tallies = CategoryTallies() if span.is_whole else None
+    walk = progress.walk = Walk(store, proof.position, run, tallies.add if tallies else None)
+    check_commits(store, proof, walk, None if span.last is None or span.last > end else span.last)
     if sealed and run:
         sealed.require_root(run, walk.position)
+    if tallies:
+        require_category_reads(store, tallies, walk.position)
 
 
 def _check_chainless(store: EventStore, span: Span, sealed: SealedLog | None, progress: _Progress) -> None:
@@ -135,6 +151,7 @@ def _check_chainless(store: EventStore, span: Span, sealed: SealedLog | None, pr
             "this log has no chain of its own; seal it with `meterlog audit seal`, and verify it with --sealed",
             reason="NO_AUDIT_CHAIN",
         )
+    _require_begun(store, span, sealed, store.head().position)
     after = sealed.end_before(span.first)
     run = sealed.run_from(after, span.last)
     walk = progress.walk = Walk(store, after, run)
@@ -145,6 +162,27 @@ def _check_chainless(store: EventStore, span: Span, sealed: SealedLog | None, pr
         if is_sealed:
             require_kept(event.position, kept)
     sealed.require_root(run, walk.position)
+
+
+def _require_begun(store: Log, span: Span, sealed: SealedLog | None, end: Position) -> None:
+    """The span begins in the log, which ends at `end`; raises Broken when the log went on once, else InvalidInput."""
+    if span.first <= max(end, FIRST):
+        return
+    if isinstance(store, AuditableStore):
+        check_nothing_uncovered(store)
+    if sealed and sealed.end() > end:
+        raise Broken(end + 1, f"the log ends here, though it was sealed up to {sealed.end()}: it was cut short")
+    raise InvalidInput(
+        f"the log ends at position {end}; nothing stands at {span.first} yet", field="from", reason="BEHIND_END"
+    )
+
+
+def _storage_damage(store: Log) -> str:
+    """What the database says of its own storage: it may be damaged where no reader of the log came by."""
+    if not isinstance(store, StoreOnDatabase):
+        return ""
+    damage = store.storage_damage()
+    return f"the database's storage is damaged: {damage}; restore the log, or rebuild its indexes" if damage else ""
 
 
 def _seal_damaged(log: Verification | None, error: Corrupt) -> Verification:

@@ -20,11 +20,13 @@ _UNAVAILABLE: dict[int, tuple[str, str]] = {
 
 @contextmanager
 def translated(log: Path) -> Iterator[None]:
-    """Raise SQLite's errors as DomainErrors that name the log."""
+    """Raise SQLite's errors as DomainErrors that name the log; a text that it cannot even quote is damage, too."""
     try:
         yield
     except sqlite3.Error as error:
         raise domain_error(error, log) from error
+    except UnicodeDecodeError as error:
+        raise _damaged(error, log) from error
 
 
 def domain_error(error: sqlite3.Error, log: Path) -> DomainError:
@@ -37,6 +39,10 @@ def domain_error(error: sqlite3.Error, log: Path) -> DomainError:
         return InvalidInput(f"{log} is no event log, not even a database; check the path", reason="NOT_AN_EVENT_LOG")
     if isinstance(error, sqlite3.ProgrammingError):
         return Unavailable(f"the log {log} was closed meanwhile; open it again", reason="EVENT_STORE_CLOSED")
+    return _damaged(error, log)
+
+
+def _damaged(error: Exception, log: Path) -> Corrupt:
     return Corrupt(f"the log {log} is damaged ({error}); verify it, and restore it from a backup")
 
 

@@ -10,9 +10,15 @@ from services.eventstore.audit.chain import CHAIN_START, Commit
 from services.eventstore.event import BEGINNING, NO_STREAM, VERSION_MAX, Head, Page, Position, RecordedEvent, StreamName
 from services.eventstore.reading import PAGE_BYTES_MAX, fitting
 from services.eventstore.sqlite.segment import LEAF_BYTES, Segment
+from services.kernel.errors import Corrupt
 
 Row = tuple[str, str, int, int, int, str, int, bytes, bytes, bytes, bytes]
 """Category and identifier of the stream, then the fields of `Segment` from `first_position` on."""
+
+
+_ROW_TYPES = (str, str, int, int, int, str, int, bytes, bytes, bytes, bytes)
+_COMMIT_TYPES = (int, int, bytes, bytes)
+_STREAM_TYPES = (int, int, int)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +63,16 @@ _STREAM_UPWARDS = f"""
 _STREAM_DOWNWARDS = f"""
     {_SEGMENTS} WHERE g.stream_id = :stream AND g.first_version <= :version ORDER BY g.first_version DESC
 """
+_NOT_IN_STREAM = """
+    SELECT first_position FROM segments AS stored NOT INDEXED WHERE first_position IS NOT (
+        SELECT first_position FROM segments AS found
+        WHERE found.stream_id = stored.stream_id AND found.first_version >= stored.first_version
+        ORDER BY found.first_version LIMIT 1
+    ) LIMIT 1
+"""
 _LEAVES = "SELECT first_position, leaves FROM segments WHERE first_position BETWEEN ? AND ? ORDER BY first_position"
 _CHAIN_AT = "SELECT chain FROM commits WHERE last_position = ?"
+_END = "SELECT max(last_position) FROM commits"
 _HEAD = "SELECT last_position, chain FROM commits ORDER BY last_position DESC LIMIT 1"
 _STORED_POSITIONS = f"""
     SELECT (SELECT min(first_position) FROM segments),
@@ -77,7 +91,7 @@ _stream_name = lru_cache(maxsize=1024)(StreamName)
 def head(connection: sqlite3.Connection) -> Head:
     """The newest position, and the chain there."""
     row = connection.execute(_HEAD).fetchone()
-    return Head(Position(row[0]), row[1]) if row else Head(BEGINNING, CHAIN_START)
+    return Head(Position(row[0]), _chain(row[0], row[1])) if row else Head(BEGINNING, CHAIN_START)
 
 
 def leaf_at(connection: sqlite3.Connection, position: Position) -> bytes:
@@ -90,6 +104,8 @@ def leaves(connection: sqlite3.Connection, first: Position, last: Position) -> l
     """The leaves of the events from `first` to `last`, as far as there are any."""
     found: list[bytes] = []
     for start, content in connection.execute(_LEAVES, (_holding(connection, first), last)):
+        if type(content) is not bytes:
+            raise _damaged(start)
         count = len(content) // LEAF_BYTES
         wanted = range(max(0, first - start), min(count, last - start + 1))
         found += [content[index * LEAF_BYTES : (index + 1) * LEAF_BYTES] for index in wanted]
@@ -99,15 +115,17 @@ def leaves(connection: sqlite3.Connection, first: Position, last: Position) -> l
 def chain_at(connection: sqlite3.Connection, last_position: Position) -> bytes | None:
     """The chain after the commit that ends at a position; None when no commit ends there."""
     row = connection.execute(_CHAIN_AT, (last_position,)).fetchone()
-    return bytes(row[0]) if row else None
+    return _chain(last_position, row[0]) if row else None
 
 
 def page(connection: sqlite3.Connection, after: Position, categories: Collection[str], limit: int) -> Page:
     """Events behind `after`, up to the head of this moment.
 
-    The head is read first and bounds what is read after it, so that no transaction is needed.
+    The head is read first and bounds what is read after it, so that no transaction is needed. A damaged chain at the
+    head is no reader's business.
     """
-    end = head(connection).position
+    (end,) = connection.execute(_END).fetchone()
+    end = Position(end or BEGINNING)
     if after >= end:
         return Page((), after, is_last=True)
     query, arguments = _behind(_holding(connection, after + 1), end, sorted(set(categories)), limit)
@@ -134,6 +152,8 @@ def page(connection: sqlite3.Connection, after: Position, categories: Collection
 def stream_row(connection: sqlite3.Connection, stream: StreamName) -> StreamRow | None:
     """The row of a stream; None when it does not exist."""
     row = connection.execute(_STREAM, (stream.category, stream.id)).fetchone()
+    if row and tuple(map(type, row)) != _STREAM_TYPES:
+        raise Corrupt(f"the newest event of stream {stream} cannot be read; verify the log")
     return StreamRow(*row) if row else None
 
 
@@ -167,14 +187,31 @@ def stream_downwards(
 
 def commits(connection: sqlite3.Connection, after: Position, limit: int) -> tuple[Commit, ...]:
     """Up to `limit` commits whose last position is behind `after`."""
-    rows = connection.execute(_COMMITS_BEHIND, (after, limit)).fetchall()
+    rows = connection.execute(_COMMITS_BEHIND, (min(after, VERSION_MAX), limit)).fetchall()
+    for row in rows:
+        if tuple(map(type, row)) != _COMMIT_TYPES:
+            raise Corrupt(f"the commit that ends at position {row[1]} cannot be read; verify the log")
     return tuple(Commit(Position(first), Position(last), root, chain) for first, last, root, chain in rows)
 
 
 def stored_positions(connection: sqlite3.Connection) -> tuple[Position, Position] | None:
     """The lowest and the highest position in the table; None when it is empty."""
     lowest, highest = connection.execute(_STORED_POSITIONS).fetchone()
+    if lowest is not None and type(highest) is not int:
+        raise Corrupt("the last event of the log cannot be read; verify the log")
     return None if lowest is None else (Position(lowest), Position(highest))
+
+
+def storage_damage(connection: sqlite3.Connection) -> str:
+    """The first thing that is wrong with pages, rows and indexes of the file; empty when there is none.
+
+    SQLite's own check passes over some damage in an index that a search runs into, so each row is searched for, too.
+    """
+    (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        return str(found)
+    row = connection.execute(_NOT_IN_STREAM).fetchone()
+    return f"readers of its stream do not get the event at position {row[0]}" if row else ""
 
 
 def _holding(connection: sqlite3.Connection, position: int) -> int:
@@ -207,4 +244,17 @@ def _stream_rows(connection: sqlite3.Connection, stream: StreamName, query: str,
 
 
 def _segment(row: Row) -> Segment:
+    """SQLite gives back whatever a damaged row says, a number for a text or nothing at all."""
+    if tuple(map(type, row)) != _ROW_TYPES:
+        raise _damaged(row[2])
     return Segment(_stream_name(row[0], row[1]), *row[2:])
+
+
+def _damaged(position: int) -> Corrupt:
+    return Corrupt(f"position {position} holds no event (its row has values of other types); verify the log")
+
+
+def _chain(position: int, stored: object) -> bytes:
+    if type(stored) is not bytes:
+        raise Corrupt(f"the chain at position {position} cannot be read; verify the log")
+    return stored

@@ -25,7 +25,7 @@ from services.eventstore.sqlite.readers import SqliteReaders
 from services.eventstore.sqlite.schema import require_log
 from services.eventstore.store import READ_LIMIT_MAX
 from services.eventstore.subscription import follow
-from services.kernel.errors import NotFound, RuleViolated, Unavailable
+from services.kernel.errors import Corrupt, NotFound, RuleViolated, Unavailable
 
 
 class ReadOnlySqliteEventStore:
@@ -77,6 +77,14 @@ class ReadOnlySqliteEventStore:
         """As in `AuditableStore`."""
         with self._readers.lent() as connection:
             return sqlite_read.stored_positions(connection)
+
+    def storage_damage(self) -> str:
+        """As in `StoreOnDatabase`."""
+        try:
+            with self._readers.lent() as connection:
+                return sqlite_read.storage_damage(connection)
+        except Corrupt as error:
+            return str(error.__cause__ or error.message)
 
     def leaf_at(self, position: Position) -> bytes:
         """As in `EventStore`."""

@@ -82,6 +82,10 @@ class SqliteEventStore:
         """As in `AuditableStore`."""
         return self._reads.stored_positions()
 
+    def storage_damage(self) -> str:
+        """As in `StoreOnDatabase`."""
+        return self._reads.storage_damage()
+
     def leaf_at(self, position: Position) -> bytes:
         """As in `EventStore`."""
         return self._reads.leaf_at(position)
