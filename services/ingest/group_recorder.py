@@ -83,7 +83,7 @@ class GroupRecorder:
             await self._fold(group, piece, appended, event)
 
     def _event(self, piece: Piece, version: int) -> NewEvent:
-        """An id of its own for every append, so that none is taken for another's, by whomever, when the clock stands."""
+        """An id of its own for every append: none is taken for another, whoever made it, also when the clock stands."""
         now = self._clock.now()
         event = encode(piece.message, self._stream, version, now)
         self._events_made += 1

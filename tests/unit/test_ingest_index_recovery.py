@@ -167,6 +167,20 @@ def test_an_index_that_breaks_after_the_commit_takes_nothing_back(room: Room, mo
     assert room.recorded_ids() == ["e-1"]
 
 
+def test_a_batch_sent_again_while_the_index_is_behind_is_a_duplicate_though_the_clock_stands(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> bool:
+        raise Unavailable("the index takes nothing for a moment")
+
+    with room.replica() as replica:
+        with monkeypatch.context() as patched:
+            patched.setattr(DedupeIndex, "fold", fail)
+            assert room.outcomes(replica, usage("e-1")) == ["recorded"]
+        assert room.outcomes(replica, usage("e-1")) == ["duplicate"]
+    assert room.recorded_ids() == ["e-1"]
+
+
 def test_usage_waits_politely_while_the_index_is_lent_to_another_thread(room: Room) -> None:
     is_lent, may_end = threading.Event(), threading.Event()
 
