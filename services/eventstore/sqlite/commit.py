@@ -27,7 +27,7 @@ def write_commit(
     connection: sqlite3.Connection, appends: Sequence[PreparedAppend]
 ) -> tuple[Appended | WrongExpectedVersion, ...]:
     """Place what can be placed, write it, and answer each append."""
-    streams: dict[StreamName, StreamRow | None] = {}
+    streams = sqlite_read.stream_rows(connection, {append.request.stream for append in appends})
     draft = _drafted(connection, appends, streams)
     if draft.commit is not None:
         add_streams(connection, {placed.request.stream for placed in draft.placed}, streams)
@@ -37,12 +37,10 @@ def write_commit(
 
 
 def _drafted(
-    connection: sqlite3.Connection, appends: Sequence[PreparedAppend], streams: dict[StreamName, StreamRow | None]
+    connection: sqlite3.Connection, appends: Sequence[PreparedAppend], streams: Mapping[StreamName, StreamRow | None]
 ) -> CommitDraft:
-    """The draft; the rows of the streams that it concerns are put into `streams`."""
-
     def current_version(stream: StreamName) -> int:
-        row = streams[stream] = sqlite_read.stream_row(connection, stream)
+        row = streams[stream]
         return row.version if row else NO_STREAM
 
     def standing(stream: StreamName, from_version: int, limit: int) -> Sequence[RecordedEvent]:

@@ -47,14 +47,16 @@ _CATEGORY_BEHIND = """
         ORDER BY first_position LIMIT ?
     )
 """
-_STREAM = f"""
-    SELECT s.id, s.category_id, coalesce((
+_STREAMS = f"""
+    SELECT c.name, s.identifier, s.id, s.category_id, coalesce((
         SELECT first_version + length(leaves) / {LEAF_BYTES} - 1 FROM segments
         WHERE stream_id = s.id ORDER BY first_version DESC LIMIT 1
     ), {NO_STREAM})
-    FROM streams AS s JOIN categories AS c ON c.id = s.category_id
-    WHERE c.name = ? AND s.identifier = ?
+    FROM wanted AS w
+    CROSS JOIN categories AS c ON c.name = w.category
+    CROSS JOIN streams AS s ON s.category_id = c.id AND s.identifier = w.identifier
 """  # noqa: S608 - constant
+_STREAMS_A_QUERY_MAX = 512
 _STREAM_UPWARDS = f"""
     {_SEGMENTS} WHERE g.stream_id = :stream AND g.first_version >= coalesce(
         (SELECT max(first_version) FROM segments WHERE stream_id = :stream AND first_version <= :version), 0
@@ -151,10 +153,30 @@ def page(connection: sqlite3.Connection, after: Position, categories: Collection
 
 def stream_row(connection: sqlite3.Connection, stream: StreamName) -> StreamRow | None:
     """The row of a stream; None when it does not exist."""
-    row = connection.execute(_STREAM, (stream.category, stream.id)).fetchone()
-    if row and tuple(map(type, row)) != _STREAM_TYPES:
-        raise Corrupt(f"the newest event of stream {stream} cannot be read; verify the log")
-    return StreamRow(*row) if row else None
+    return stream_rows(connection, [stream])[stream]
+
+
+def stream_rows(connection: sqlite3.Connection, streams: Collection[StreamName]) -> dict[StreamName, StreamRow | None]:
+    """The row of each stream, None for one that does not exist; in few statements, as each costs more than its rows."""
+    found: dict[StreamName, StreamRow | None] = dict.fromkeys(streams)
+    names = list(found)
+    for start in range(0, len(names), _STREAMS_A_QUERY_MAX):
+        part = names[start : start + _STREAMS_A_QUERY_MAX]
+        count = 1 << (len(part) - 1).bit_length()
+        padded = part + part[-1:] * (count - len(part))
+        cells = [cell for name in padded for cell in (name.category, name.id)]
+        for row in connection.execute(_streams_query(count), cells):
+            name = StreamName(row[0], row[1])
+            if tuple(map(type, row[2:])) != _STREAM_TYPES:
+                raise Corrupt(f"the newest event of stream {name} cannot be read; verify the log")
+            found[name] = StreamRow(*row[2:])
+    return found
+
+
+@lru_cache
+def _streams_query(count: int) -> str:
+    """For so many streams; powers of two, so that few statements serve every number of them."""
+    return f"WITH wanted (category, identifier) AS (VALUES {', '.join(['(?, ?)'] * count)}) {_STREAMS}"
 
 
 def stream_upwards(
