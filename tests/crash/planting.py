@@ -80,7 +80,7 @@ class _Careless:
         if self._is_reading and statement == "COMMIT":
             self._is_reading = False
             return None
-        if self._is_reading and not statement.lstrip().startswith("SELECT"):
+        if self._is_reading and not statement.lstrip().startswith(("SELECT", "WITH")):
             self._is_reading = False
             _pause()
             self._connection.execute("BEGIN IMMEDIATE")

@@ -4,6 +4,7 @@ What is found wrong is named by its file. The signed root proves the tiles at th
 the full tiles below them, and so down to the leaves. When an edge tile is wrong, the tiles below it tell which.
 """
 
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -82,12 +83,19 @@ def _check_full_tiles(sealed: TileReader, level: int) -> None:
 
 def _check_passed_tiles(folder: Path, sealed: TileReader) -> None:
     """Tiles that were not full at an earlier size hold the beginning of what they hold now."""
-    for path in sorted((folder / TILE_FOLDER).rglob("*.p/*")):
+    for path in sorted(_passed_tiles(folder)):
         level, number, width = _parsed(path.relative_to(folder).as_posix())
         if width and number * TILE_WIDTH + width <= level_width(sealed.size, level):
             expected = b"".join(sealed.tile(level, number)[:width])
             if content_of(path) not in (expected, None):
                 raise damaged(tile_name(level, number, width), "it does not hold the beginning of its tile")
+
+
+def _passed_tiles(folder: Path) -> Iterator[Path]:
+    """Files of tiles that are not full. A folder that a sealer removes meanwhile, as its tile is full now, has none."""
+    for parent, _, names in os.walk(folder / TILE_FOLDER):
+        if parent.endswith(".p"):
+            yield from (Path(parent) / name for name in names)
 
 
 def _parsed(name: str) -> tuple[int, int, int]:
