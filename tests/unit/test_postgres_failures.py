@@ -64,18 +64,38 @@ def writers_lock(server: OwnPostgres, address: LogAddress) -> Iterator[None]:
         yield
 
 
-def pid_that_waits(server: OwnPostgres, wait_event: str) -> int:
+def pid_that_waits(server: OwnPostgres, wait_event: str, application: str = "meterlog") -> int:
     """The session that waits for this; the test goes on only when there is one."""
     deadline_s = monotonic_s() + WAIT_S
     with server.superuser() as superuser:
         while monotonic_s() < deadline_s:
             row = superuser.execute(
-                "SELECT pid FROM pg_stat_activity WHERE wait_event = %s AND application_name = 'meterlog'",
-                (wait_event,),
+                "SELECT pid FROM pg_stat_activity WHERE wait_event = %s AND application_name = %s",
+                (wait_event, application),
             ).fetchone()
             if row:
                 return int(row[0])
     raise AssertionError(f"nobody waits for {wait_event}")
+
+
+def wait_until_commits_wait_for_a_replica(server: OwnPostgres) -> None:
+    """A reloaded setting is in force some time later: when a commit that nobody needs is seen to wait."""
+    stop = threading.Event()
+
+    def commit_on() -> None:
+        with server.superuser() as probe:
+            probe.execute("SET application_name = 'probe'")
+            while not stop.is_set():
+                probe.execute("SELECT pg_logical_emit_message(true, 'probe', '')")
+
+    committing = threading.Thread(target=commit_on, daemon=True)
+    committing.start()
+    pid = pid_that_waits(server, "SyncRep", "probe")
+    stop.set()
+    with server.superuser() as superuser:
+        superuser.execute("SELECT pg_cancel_backend(%s)", (pid,))
+    committing.join(WAIT_S)
+    assert not committing.is_alive()
 
 
 def failure(future: Future[Appended]) -> DomainError:
@@ -138,6 +158,7 @@ def test_a_commit_that_is_cut_off_while_it_waits_for_a_replica_is_known_again_wh
 ) -> None:
     server.set("synchronous_standby_names", "a_replica_that_is_not_there")
     try:
+        wait_until_commits_wait_for_a_replica(server)
         waiting = store.submit(METER, [event(1), event(2)], 0)
         pid = pid_that_waits(server, "SyncRep")
         execute(server, address, f"SELECT {end}({pid})")
