@@ -9,7 +9,16 @@ from datetime import datetime
 
 from google.protobuf.message import DecodeError, Message
 
-from meterlog.events.v1 import catalogue_pb2, invoice_pb2, log_pb2, meter_pb2, projection_pb2, usage_pb2, webhook_pb2
+from meterlog.events.v1 import (
+    catalogue_pb2,
+    correction_pb2,
+    invoice_pb2,
+    log_pb2,
+    meter_pb2,
+    projection_pb2,
+    usage_pb2,
+    webhook_pb2,
+)
 from services.eventstore.event import NewEvent, RecordedEvent, StreamName
 from services.eventstore.upcasting import Form, StoredForm, Upcast, upcast
 from services.kernel.errors import Corrupt
@@ -21,8 +30,16 @@ MESSAGES: dict[Form, type[Message]] = {
     ("UsageRecorded", 1): usage_pb2.UsageRecorded,
     ("MeterCreated", 1): meter_pb2.MeterCreated,
     ("MeterUpdated", 1): meter_pb2.MeterUpdated,
+    ("MeterRedefined", 1): meter_pb2.MeterRedefined,
     ("MeterArchived", 1): meter_pb2.MeterArchived,
     ("UsagePeriodClosed", 1): meter_pb2.UsagePeriodClosed,
+    ("UsagePeriodRestated", 1): meter_pb2.UsagePeriodRestated,
+    ("UsageCancelled", 1): correction_pb2.UsageCancelled,
+    ("UsageAmended", 1): correction_pb2.UsageAmended,
+    ("CorrectionReverted", 1): correction_pb2.CorrectionReverted,
+    ("BackfillOpened", 1): correction_pb2.BackfillOpened,
+    ("BackfillClosed", 1): correction_pb2.BackfillClosed,
+    ("BackfillReverted", 1): correction_pb2.BackfillReverted,
     ("CustomerCreated", 1): catalogue_pb2.CustomerCreated,
     ("CustomerUpdated", 1): catalogue_pb2.CustomerUpdated,
     ("PlanVersionPublished", 1): catalogue_pb2.PlanVersionPublished,

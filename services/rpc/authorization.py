@@ -17,7 +17,7 @@ API_KEY_METADATA = "x-api-key"
 _ENTRY = re.compile(r"(?P<name>[a-z0-9_-]{1,64}):(?P<scopes>[a-z+]+):(?P<digest>[0-9a-f]{64})")
 _HEALTH_CHECK = "/grpc.health.v1.Health/Check"
 _REFLECTION = "/grpc.reflection."
-_READ_VERBS = ("Get", "List", "Query", "Watch")
+_READ_VERBS = ("Get", "List", "Query", "Watch", "Preview")
 _INGEST_VERBS = ("Record",)
 
 

@@ -44,6 +44,16 @@ class _AggregationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggregati
     """Value of the latest usage event by time, ties by position. A window without usage has none."""
     AGGREGATION_UNIQUE_COUNT: _Aggregation.ValueType  # 8
     """Number of different values, exact; values are compared as text. A window without usage is 0."""
+    AGGREGATION_WEIGHTED_SUM: _Aggregation.ValueType  # 9
+    """Level over time, in units times hours (gigabyte-hours, say). Each value is the level of its subject and group from
+    its event time on, until the next one; before the first it is 0. Rounded half up to 12 fractional digits at the end. A
+    window in which every level is 0 is 0. It reaches to the window's end, or to the instant of the answer when that is
+    earlier.
+    """
+    AGGREGATION_PERCENTILE: _Aggregation.ValueType  # 10
+    """Exact percentile of the values by nearest rank: of n values in order, the one at rank ceil(p / 100 * n). A window
+    without usage has none.
+    """
 
 class Aggregation(_Aggregation, metaclass=_AggregationEnumTypeWrapper):
     """How usage events become one quantity."""
@@ -66,6 +76,16 @@ AGGREGATION_LAST: Aggregation.ValueType  # 7
 """Value of the latest usage event by time, ties by position. A window without usage has none."""
 AGGREGATION_UNIQUE_COUNT: Aggregation.ValueType  # 8
 """Number of different values, exact; values are compared as text. A window without usage is 0."""
+AGGREGATION_WEIGHTED_SUM: Aggregation.ValueType  # 9
+"""Level over time, in units times hours (gigabyte-hours, say). Each value is the level of its subject and group from
+its event time on, until the next one; before the first it is 0. Rounded half up to 12 fractional digits at the end. A
+window in which every level is 0 is 0. It reaches to the window's end, or to the instant of the answer when that is
+earlier.
+"""
+AGGREGATION_PERCENTILE: Aggregation.ValueType  # 10
+"""Exact percentile of the values by nearest rank: of n values in order, the one at rank ceil(p / 100 * n). A window
+without usage has none.
+"""
 Global___Aggregation: _TypeAlias = Aggregation  # noqa: Y015
 
 class _Window:
@@ -84,6 +104,14 @@ class _WindowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Window.ValueTy
     """Days of the time zone's calendar, 23 to 25 hours long."""
     WINDOW_MONTH: _Window.ValueType  # 4
     """Months of the time zone's calendar."""
+    WINDOW_MINUTE: _Window.ValueType  # 5
+    """Minutes."""
+    WINDOW_WEEK: _Window.ValueType  # 6
+    """Weeks of the time zone's calendar, from Monday."""
+    WINDOW_QUARTER: _Window.ValueType  # 7
+    """Quarters of the time zone's calendar, from January, April, July and October."""
+    WINDOW_YEAR: _Window.ValueType  # 8
+    """Years of the time zone's calendar."""
 
 class Window(_Window, metaclass=_WindowEnumTypeWrapper):
     """Length of the windows of a usage query."""
@@ -98,7 +126,110 @@ WINDOW_DAY: Window.ValueType  # 3
 """Days of the time zone's calendar, 23 to 25 hours long."""
 WINDOW_MONTH: Window.ValueType  # 4
 """Months of the time zone's calendar."""
+WINDOW_MINUTE: Window.ValueType  # 5
+"""Minutes."""
+WINDOW_WEEK: Window.ValueType  # 6
+"""Weeks of the time zone's calendar, from Monday."""
+WINDOW_QUARTER: Window.ValueType  # 7
+"""Quarters of the time zone's calendar, from January, April, July and October."""
+WINDOW_YEAR: Window.ValueType  # 8
+"""Years of the time zone's calendar."""
 Global___Window: _TypeAlias = Window  # noqa: Y015
+
+class _ConditionOperator:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ConditionOperatorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConditionOperator.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CONDITION_OPERATOR_UNSPECIFIED: _ConditionOperator.ValueType  # 0
+    """Not a valid choice."""
+    CONDITION_OPERATOR_EQUALS: _ConditionOperator.ValueType  # 1
+    """Is this text."""
+    CONDITION_OPERATOR_NOT_EQUALS: _ConditionOperator.ValueType  # 2
+    """Is not this text."""
+    CONDITION_OPERATOR_IN: _ConditionOperator.ValueType  # 3
+    """Is one of these texts."""
+    CONDITION_OPERATOR_NOT_IN: _ConditionOperator.ValueType  # 4
+    """Is none of these texts."""
+    CONDITION_OPERATOR_PREFIX: _ConditionOperator.ValueType  # 5
+    """Begins with this text."""
+    CONDITION_OPERATOR_EXISTS: _ConditionOperator.ValueType  # 6
+    """Is there, whatever its text."""
+    CONDITION_OPERATOR_NOT_EXISTS: _ConditionOperator.ValueType  # 7
+    """Is not there."""
+    CONDITION_OPERATOR_LESS: _ConditionOperator.ValueType  # 8
+    """Is a number less than this."""
+    CONDITION_OPERATOR_LESS_OR_EQUAL: _ConditionOperator.ValueType  # 9
+    """Is a number less than or equal to this."""
+    CONDITION_OPERATOR_GREATER: _ConditionOperator.ValueType  # 10
+    """Is a number greater than this."""
+    CONDITION_OPERATOR_GREATER_OR_EQUAL: _ConditionOperator.ValueType  # 11
+    """Is a number greater than or equal to this."""
+
+class ConditionOperator(_ConditionOperator, metaclass=_ConditionOperatorEnumTypeWrapper):
+    """How a condition compares. A usage event without the property meets only not_equals, not_in and not_exists; one whose text
+    is no decimal meets no numeric comparison. Texts are compared character by character, so "1.0" does not equal "1", but
+    for "$value", which is compared as a number.
+    """
+
+CONDITION_OPERATOR_UNSPECIFIED: ConditionOperator.ValueType  # 0
+"""Not a valid choice."""
+CONDITION_OPERATOR_EQUALS: ConditionOperator.ValueType  # 1
+"""Is this text."""
+CONDITION_OPERATOR_NOT_EQUALS: ConditionOperator.ValueType  # 2
+"""Is not this text."""
+CONDITION_OPERATOR_IN: ConditionOperator.ValueType  # 3
+"""Is one of these texts."""
+CONDITION_OPERATOR_NOT_IN: ConditionOperator.ValueType  # 4
+"""Is none of these texts."""
+CONDITION_OPERATOR_PREFIX: ConditionOperator.ValueType  # 5
+"""Begins with this text."""
+CONDITION_OPERATOR_EXISTS: ConditionOperator.ValueType  # 6
+"""Is there, whatever its text."""
+CONDITION_OPERATOR_NOT_EXISTS: ConditionOperator.ValueType  # 7
+"""Is not there."""
+CONDITION_OPERATOR_LESS: ConditionOperator.ValueType  # 8
+"""Is a number less than this."""
+CONDITION_OPERATOR_LESS_OR_EQUAL: ConditionOperator.ValueType  # 9
+"""Is a number less than or equal to this."""
+CONDITION_OPERATOR_GREATER: ConditionOperator.ValueType  # 10
+"""Is a number greater than this."""
+CONDITION_OPERATOR_GREATER_OR_EQUAL: ConditionOperator.ValueType  # 11
+"""Is a number greater than or equal to this."""
+Global___ConditionOperator: _TypeAlias = ConditionOperator  # noqa: Y015
+
+class _UsageState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UsageStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    USAGE_STATE_UNSPECIFIED: _UsageState.ValueType  # 0
+    """Same as USAGE_STATE_COUNTED in an answer; any state in a question."""
+    USAGE_STATE_COUNTED: _UsageState.ValueType  # 1
+    """It counts as it was recorded."""
+    USAGE_STATE_AMENDED: _UsageState.ValueType  # 2
+    """It counts as it was amended."""
+    USAGE_STATE_CANCELLED: _UsageState.ValueType  # 3
+    """It does not count: cancelled, or replaced by a backfill."""
+    USAGE_STATE_HELD: _UsageState.ValueType  # 4
+    """It does not count: its backfill is open, or was reverted."""
+
+class UsageState(_UsageState, metaclass=_UsageStateEnumTypeWrapper):
+    """Whether a usage event counts."""
+
+USAGE_STATE_UNSPECIFIED: UsageState.ValueType  # 0
+"""Same as USAGE_STATE_COUNTED in an answer; any state in a question."""
+USAGE_STATE_COUNTED: UsageState.ValueType  # 1
+"""It counts as it was recorded."""
+USAGE_STATE_AMENDED: UsageState.ValueType  # 2
+"""It counts as it was amended."""
+USAGE_STATE_CANCELLED: UsageState.ValueType  # 3
+"""It does not count: cancelled, or replaced by a backfill."""
+USAGE_STATE_HELD: UsageState.ValueType  # 4
+"""It does not count: its backfill is open, or was reverted."""
+Global___UsageState: _TypeAlias = UsageState  # noqa: Y015
 
 @_typing.final
 class Meter(_message.Message):
@@ -115,6 +246,11 @@ class Meter(_message.Message):
     UNIT_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
     ARCHIVED_AT_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    VALUE_EXPRESSION_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     """Required. Lower-case letters, digits and "_", first a letter, 64 characters at most. Never changes."""
     display_name: _builtins.str
@@ -129,6 +265,18 @@ class Meter(_message.Message):
     """
     unit: _builtins.str
     """What one is called, such as "token", 64 characters at most."""
+    value_expression: _builtins.str
+    """Expression over properties that gives the number, 512 characters at most, such as "input_tokens + 3 * output_tokens":
+    property keys, "value" for the usage event's value, decimals, + - * /, parentheses, and min, max, round, ceil, floor.
+    Exact but for division, which rounds half up at 12 fractional digits. A usage event that lacks one of the
+    properties, divides by zero or leaves 26 integer digits is not counted by this meter. Not together with value_property.
+    """
+    percentile: _builtins.str
+    """The percentile, decimal text above 0 and at most 100, such as "95" or "99.9"; required for
+    AGGREGATION_PERCENTILE, empty for others.
+    """
+    version: _builtins.int
+    """Output only. Number of the version, from 1."""
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Property keys that usage can be grouped by, at most 8. "subject" is reserved."""
@@ -140,6 +288,14 @@ class Meter(_message.Message):
     @_builtins.property
     def archived_at(self) -> _timestamp_pb2.Timestamp:
         """Output only. When it was archived; absent while it is in use."""
+
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageCondition]:
+        """Conditions that a usage event must all meet to be counted, at most 20. None: every usage event of the type."""
+
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """Output only. First event time that this version counts; absent: all times."""
 
     def __init__(
         self,
@@ -153,14 +309,296 @@ class Meter(_message.Message):
         unit: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
         archived_at: _timestamp_pb2.Timestamp | None = ...,
+        filters: _abc.Iterable[Global___UsageCondition] | None = ...,
+        value_expression: _builtins.str = ...,
+        percentile: _builtins.str = ...,
+        version: _builtins.int = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["archived_at", b"archived_at", "created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archived_at", b"archived_at", "created_at", b"created_at", "effective_from", b"effective_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "archived_at", b"archived_at", "created_at", b"created_at", "display_name", b"display_name", "event_type", b"event_type", "group_by", b"group_by", "slug", b"slug", "unit", b"unit", "value_property", b"value_property"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "archived_at", b"archived_at", "created_at", b"created_at", "display_name", b"display_name", "effective_from", b"effective_from", "event_type", b"event_type", "filters", b"filters", "group_by", b"group_by", "percentile", b"percentile", "slug", b"slug", "unit", b"unit", "value_expression", b"value_expression", "value_property", b"value_property", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Meter: _TypeAlias = Meter  # noqa: Y015
+
+@_typing.final
+class UsageCondition(_message.Message):
+    """A condition on one usage event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPERTY_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    property: _builtins.str
+    """Required. Property key, or "$value", "$source" for these attributes of the usage event."""
+    operator: Global___ConditionOperator.ValueType
+    """Required. The operator."""
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it is compared with, 1,024 characters at most each: one; 1 to 100 for in and not_in; none for exists and
+        not_exists. Decimal text for the numeric comparisons.
+        """
+
+    def __init__(
+        self,
+        *,
+        property: _builtins.str = ...,
+        operator: Global___ConditionOperator.ValueType = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "property", b"property", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageCondition: _TypeAlias = UsageCondition  # noqa: Y015
+
+@_typing.final
+class RedefineMeterRequest(_message.Message):
+    """Asks for another definition of a meter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    METER_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Required. The meter's slug."""
+    expected_version: _builtins.int
+    """Required. The version that the caller has seen."""
+    @_builtins.property
+    def meter(self) -> Global___Meter:
+        """Required. The new definition, complete; its slug is the meter's. With effective_from the aggregation, and the
+        percentile, stay as they are, and group_by may only grow at its end.
+        """
+
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """First event time that is counted so, the start of a UTC hour. Unset: usage of all times is."""
+
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        meter: Global___Meter | None = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
+        expected_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "meter", b"meter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "expected_version", b"expected_version", "meter", b"meter", "slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedefineMeterRequest: _TypeAlias = RedefineMeterRequest  # noqa: Y015
+
+@_typing.final
+class RedefineMeterResponse(_message.Message):
+    """Returns the meter as redefined."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def meter(self) -> Global___Meter:
+        """The meter."""
+
+    def __init__(
+        self,
+        *,
+        meter: Global___Meter | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["meter", b"meter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["meter", b"meter"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RedefineMeterResponse: _TypeAlias = RedefineMeterResponse  # noqa: Y015
+
+@_typing.final
+class PreviewMeterRequest(_message.Message):
+    """Asks what a meter would say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METER_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
+    END_AT_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def meter(self) -> Global___Meter:
+        """Required. The definition; the slug of a meter that exists, or of none."""
+
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """As in RedefineMeterRequest."""
+
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """Required. First instant of the range that is compared."""
+
+    @_builtins.property
+    def end_at(self) -> _timestamp_pb2.Timestamp:
+        """Required. First instant after the range."""
+
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Customers' keys, at most 1,000; empty for all."""
+
+    def __init__(
+        self,
+        *,
+        meter: Global___Meter | None = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
+        end_at: _timestamp_pb2.Timestamp | None = ...,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "end_at", b"end_at", "meter", b"meter", "start_at", b"start_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "end_at", b"end_at", "meter", b"meter", "start_at", b"start_at", "subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewMeterRequest: _TypeAlias = PreviewMeterRequest  # noqa: Y015
+
+@_typing.final
+class PreviewMeterResponse(_message.Message):
+    """Returns what a meter would say."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANGES_FIELD_NUMBER: _builtins.int
+    CHANGED_SUBJECT_COUNT_FIELD_NUMBER: _builtins.int
+    USAGE_EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    COUNTED_COUNT_FIELD_NUMBER: _builtins.int
+    UNREADABLE_COUNT_FIELD_NUMBER: _builtins.int
+    GROUP_COUNT_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    changed_subject_count: _builtins.int
+    """How many customers' totals differ."""
+    usage_event_count: _builtins.int
+    """Usage events of the type in the range."""
+    counted_count: _builtins.int
+    """Usage events that the meter would count."""
+    unreadable_count: _builtins.int
+    """Usage events that meet the filters but whose number cannot be read: no property, no decimal, division by zero."""
+    group_count: _builtins.int
+    """Different combinations of group values in the range."""
+    position: _builtins.int
+    """Log position up to which usage is counted in."""
+    @_builtins.property
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___MeterChange]:
+        """The customers whose total differs, by how much it does, greatest first; at most 1,000."""
+
+    def __init__(
+        self,
+        *,
+        changes: _abc.Iterable[Global___MeterChange] | None = ...,
+        changed_subject_count: _builtins.int = ...,
+        usage_event_count: _builtins.int = ...,
+        counted_count: _builtins.int = ...,
+        unreadable_count: _builtins.int = ...,
+        group_count: _builtins.int = ...,
+        position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_subject_count", b"changed_subject_count", "changes", b"changes", "counted_count", b"counted_count", "group_count", b"group_count", "position", b"position", "unreadable_count", b"unreadable_count", "usage_event_count", b"usage_event_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewMeterResponse: _TypeAlias = PreviewMeterResponse  # noqa: Y015
+
+@_typing.final
+class MeterChange(_message.Message):
+    """The total of one customer now and then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    CURRENT_VALUE_FIELD_NUMBER: _builtins.int
+    NEW_VALUE_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """The customer's key."""
+    current_value: _builtins.str
+    """The quantity now, decimal text; unset when there is none."""
+    new_value: _builtins.str
+    """The quantity that it would be, decimal text; unset when there is none."""
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        current_value: _builtins.str | None = ...,
+        new_value: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_current_value", b"_current_value", "_new_value", b"_new_value", "current_value", b"current_value", "new_value", b"new_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_value", b"_current_value", "_new_value", b"_new_value", "current_value", b"current_value", "new_value", b"new_value", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__current_value: _TypeAlias = _typing.Literal["current_value"]  # noqa: Y015
+    _WhichOneofArgType__current_value: _TypeAlias = _typing.Literal["_current_value", b"_current_value"]  # noqa: Y015
+    _WhichOneofReturnType__new_value: _TypeAlias = _typing.Literal["new_value"]  # noqa: Y015
+    _WhichOneofArgType__new_value: _TypeAlias = _typing.Literal["_new_value", b"_new_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__current_value) -> _WhichOneofReturnType__current_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__new_value) -> _WhichOneofReturnType__new_value | None: ...
+
+Global___MeterChange: _TypeAlias = MeterChange  # noqa: Y015
+
+@_typing.final
+class ListMeterVersionsRequest(_message.Message):
+    """Asks for the versions of a meter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """Required. The meter's slug."""
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["slug", b"slug"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMeterVersionsRequest: _TypeAlias = ListMeterVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ListMeterVersionsResponse(_message.Message):
+    """Lists the versions of a meter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Meter]:
+        """The versions, oldest first."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___Meter] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMeterVersionsResponse: _TypeAlias = ListMeterVersionsResponse  # noqa: Y015
 
 @_typing.final
 class CreateMeterRequest(_message.Message):
@@ -435,6 +873,11 @@ class QueryUsageRequest(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
     MIN_POSITION_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    TOP_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     meter: _builtins.str
     """Required. The meter's slug; NOT_FOUND when there is none."""
     window: Global___Window.ValueType
@@ -445,6 +888,18 @@ class QueryUsageRequest(_message.Message):
     """When set, the answer covers at least the log up to this position: the call waits for the fold, at most until
     its deadline. Lets a caller read what it wrote.
     """
+    as_of: _builtins.int
+    """When set, the answer is the one that the log gives up to this position: usage recorded, corrected and redefined later
+    does not count. INVALID_ARGUMENT when the log has not reached it. A meter created later answers by its first version.
+    """
+    top: _builtins.int
+    """When set, only so many groups are answered, 1 to 1,000: those with the greatest quantity over the whole range, ties by
+    group. Needs group_by.
+    """
+    page_size: _builtins.int
+    """At most so many rows, 1 to 10,000; more are on the next pages. Default: all rows on one page, at most 100,000."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first. All pages are of the first one's log position."""
     @_builtins.property
     def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Customers' keys, at most 1,000; empty for all. A key without usage is answered like any other."""
@@ -463,6 +918,10 @@ class QueryUsageRequest(_message.Message):
         Empty: one row per window over all chosen subjects.
         """
 
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageCondition]:
+        """Conditions on the meter's group_by keys that usage must all meet, at most 20."""
+
     def __init__(
         self,
         *,
@@ -474,10 +933,15 @@ class QueryUsageRequest(_message.Message):
         time_zone: _builtins.str = ...,
         group_by: _abc.Iterable[_builtins.str] | None = ...,
         min_position: _builtins.int = ...,
+        as_of: _builtins.int = ...,
+        filters: _abc.Iterable[Global___UsageCondition] | None = ...,
+        top: _builtins.int = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "group_by", b"group_by", "meter", b"meter", "min_position", b"min_position", "start_at", b"start_at", "subjects", b"subjects", "time_zone", b"time_zone", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "end_at", b"end_at", "filters", b"filters", "group_by", b"group_by", "meter", b"meter", "min_position", b"min_position", "page_size", b"page_size", "page_token", b"page_token", "start_at", b"start_at", "subjects", b"subjects", "time_zone", b"time_zone", "top", b"top", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -491,11 +955,95 @@ class QueryUsageResponse(_message.Message):
 
     ROWS_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Log position up to which usage is counted in."""
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
+        """The rows, by window, then group."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___UsageRow] | None = ...,
+        position: _builtins.int = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "position", b"position", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryUsageResponse: _TypeAlias = QueryUsageResponse  # noqa: Y015
+
+@_typing.final
+class WatchUsageRequest(_message.Message):
+    """Asks to be told about usage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METER_FIELD_NUMBER: _builtins.int
+    SUBJECTS_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
+    END_AT_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    meter: _builtins.str
+    """Required. The meter's slug; NOT_FOUND when there is none."""
+    @_builtins.property
+    def subjects(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Customers' keys, at most 1,000; empty for all."""
+
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """Required. First instant of the range."""
+
+    @_builtins.property
+    def end_at(self) -> _timestamp_pb2.Timestamp:
+        """Required. First instant after the range; after start_at."""
+
+    @_builtins.property
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """"subject", or property keys of the meter's group_by. Empty: one row over all chosen subjects."""
+
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageCondition]:
+        """Conditions on the meter's group_by keys that usage must all meet, at most 20."""
+
+    def __init__(
+        self,
+        *,
+        meter: _builtins.str = ...,
+        subjects: _abc.Iterable[_builtins.str] | None = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
+        end_at: _timestamp_pb2.Timestamp | None = ...,
+        group_by: _abc.Iterable[_builtins.str] | None = ...,
+        filters: _abc.Iterable[Global___UsageCondition] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "filters", b"filters", "group_by", b"group_by", "meter", b"meter", "start_at", b"start_at", "subjects", b"subjects"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchUsageRequest: _TypeAlias = WatchUsageRequest  # noqa: Y015
+
+@_typing.final
+class WatchUsageResponse(_message.Message):
+    """Tells about usage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
     position: _builtins.int
     """Log position up to which usage is counted in."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
-        """The rows, by window, then group."""
+        """All rows at first, then those that changed; the value is unset when there is no usage any more."""
 
     def __init__(
         self,
@@ -509,7 +1057,7 @@ class QueryUsageResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___QueryUsageResponse: _TypeAlias = QueryUsageResponse  # noqa: Y015
+Global___WatchUsageResponse: _TypeAlias = WatchUsageResponse  # noqa: Y015
 
 @_typing.final
 class UsageRow(_message.Message):
@@ -701,6 +1249,26 @@ class RecordedUsageEvent(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RecordedPropertiesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
     TYPE_FIELD_NUMBER: _builtins.int
@@ -711,6 +1279,10 @@ class RecordedUsageEvent(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     ROW_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    RECORDED_VALUE_FIELD_NUMBER: _builtins.int
+    RECORDED_PROPERTIES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Id, unique within source."""
     source: _builtins.str
@@ -725,6 +1297,10 @@ class RecordedUsageEvent(_message.Message):
     """Log position of the event that holds it."""
     row: _builtins.int
     """Row in that event, from 0."""
+    state: Global___UsageState.ValueType
+    """Whether it counts."""
+    recorded_value: _builtins.str
+    """The value as recorded, when it was amended; else empty. The field value says what counts."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When the usage happened."""
@@ -736,6 +1312,14 @@ class RecordedUsageEvent(_message.Message):
     @_builtins.property
     def recorded_at(self) -> _timestamp_pb2.Timestamp:
         """When it was recorded."""
+
+    @_builtins.property
+    def corrections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the corrections and backfills that act on it, in the order of the log."""
+
+    @_builtins.property
+    def recorded_properties(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The properties as recorded, when they were amended; else empty. The field properties says what counts."""
 
     def __init__(
         self,
@@ -750,10 +1334,14 @@ class RecordedUsageEvent(_message.Message):
         position: _builtins.int = ...,
         row: _builtins.int = ...,
         recorded_at: _timestamp_pb2.Timestamp | None = ...,
+        state: Global___UsageState.ValueType = ...,
+        corrections: _abc.Iterable[_builtins.str] | None = ...,
+        recorded_value: _builtins.str = ...,
+        recorded_properties: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recorded_at", b"recorded_at", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "position", b"position", "properties", b"properties", "recorded_at", b"recorded_at", "row", b"row", "source", b"source", "subject", b"subject", "time", b"time", "type", b"type", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrections", b"corrections", "id", b"id", "position", b"position", "properties", b"properties", "recorded_at", b"recorded_at", "recorded_properties", b"recorded_properties", "recorded_value", b"recorded_value", "row", b"row", "source", b"source", "state", b"state", "subject", b"subject", "time", b"time", "type", b"type", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -821,6 +1409,12 @@ class ListUsageEventsRequest(_message.Message):
     END_AT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    METER_FIELD_NUMBER: _builtins.int
+    CONDITIONS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    RECORDED_FROM_FIELD_NUMBER: _builtins.int
+    RECORDED_UNTIL_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """Only of this customer; empty for all."""
     type: _builtins.str
@@ -829,6 +1423,12 @@ class ListUsageEventsRequest(_message.Message):
     """At most so many, 1 to 1,000. Default 100."""
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first."""
+    source: _builtins.str
+    """Only of this source; empty for all."""
+    meter: _builtins.str
+    """Only what this meter counts, by its type and filters; empty for all."""
+    state: Global___UsageState.ValueType
+    """Only in this state."""
     @_builtins.property
     def start_at(self) -> _timestamp_pb2.Timestamp:
         """Only at or after this instant; unset for no bound."""
@@ -836,6 +1436,18 @@ class ListUsageEventsRequest(_message.Message):
     @_builtins.property
     def end_at(self) -> _timestamp_pb2.Timestamp:
         """Only before this instant; unset for no bound."""
+
+    @_builtins.property
+    def conditions(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageCondition]:
+        """Conditions that usage must all meet, at most 20."""
+
+    @_builtins.property
+    def recorded_from(self) -> _timestamp_pb2.Timestamp:
+        """Only recorded at or after this instant; unset for no bound."""
+
+    @_builtins.property
+    def recorded_until(self) -> _timestamp_pb2.Timestamp:
+        """Only recorded before this instant; unset for no bound."""
 
     def __init__(
         self,
@@ -846,10 +1458,16 @@ class ListUsageEventsRequest(_message.Message):
         end_at: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        source: _builtins.str = ...,
+        meter: _builtins.str = ...,
+        conditions: _abc.Iterable[Global___UsageCondition] | None = ...,
+        state: Global___UsageState.ValueType = ...,
+        recorded_from: _timestamp_pb2.Timestamp | None = ...,
+        recorded_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "recorded_from", b"recorded_from", "recorded_until", b"recorded_until", "start_at", b"start_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "page_size", b"page_size", "page_token", b"page_token", "start_at", b"start_at", "subject", b"subject", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "end_at", b"end_at", "meter", b"meter", "page_size", b"page_size", "page_token", b"page_token", "recorded_from", b"recorded_from", "recorded_until", b"recorded_until", "source", b"source", "start_at", b"start_at", "state", b"state", "subject", b"subject", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -884,6 +1502,274 @@ class ListUsageEventsResponse(_message.Message):
 Global___ListUsageEventsResponse: _TypeAlias = ListUsageEventsResponse  # noqa: Y015
 
 @_typing.final
+class ListUnmatchedUsageRequest(_message.Message):
+    """Asks for unmatched usage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """At most so many, 1 to 1,000. Default 100."""
+    page_token: _builtins.str
+    """The next_page_token of the page before; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnmatchedUsageRequest: _TypeAlias = ListUnmatchedUsageRequest  # noqa: Y015
+
+@_typing.final
+class ListUnmatchedUsageResponse(_message.Message):
+    """Lists unmatched usage."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty when this is the last."""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnmatchedUsage]:
+        """The types, by name."""
+
+    def __init__(
+        self,
+        *,
+        types: _abc.Iterable[Global___UnmatchedUsage] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "types", b"types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListUnmatchedUsageResponse: _TypeAlias = ListUnmatchedUsageResponse  # noqa: Y015
+
+@_typing.final
+class UnmatchedUsage(_message.Message):
+    """Usage events of one type that no meter in use counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TYPE_FIELD_NUMBER: _builtins.int
+    USAGE_EVENT_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    FIRST_POSITION_FIELD_NUMBER: _builtins.int
+    LAST_POSITION_FIELD_NUMBER: _builtins.int
+    type: _builtins.str
+    """The type."""
+    usage_event_count: _builtins.int
+    """How many there are."""
+    first_position: _builtins.int
+    """Log position of the first."""
+    last_position: _builtins.int
+    """Log position of the last."""
+    @_builtins.property
+    def first_at(self) -> _timestamp_pb2.Timestamp:
+        """Earliest event time."""
+
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp:
+        """Latest event time."""
+
+    def __init__(
+        self,
+        *,
+        type: _builtins.str = ...,
+        usage_event_count: _builtins.int = ...,
+        first_at: _timestamp_pb2.Timestamp | None = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+        first_position: _builtins.int = ...,
+        last_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_at", b"first_at", "last_at", b"last_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_at", b"first_at", "first_position", b"first_position", "last_at", b"last_at", "last_position", b"last_position", "type", b"type", "usage_event_count", b"usage_event_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnmatchedUsage: _TypeAlias = UnmatchedUsage  # noqa: Y015
+
+@_typing.final
+class GetPeriodUsageRequest(_message.Message):
+    """Asks for the usage of a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    MIN_POSITION_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """Required. The customer's key."""
+    period: _builtins.str
+    """Kind of period: hour, day, week, month, quarter, year. Default "month"."""
+    time_zone: _builtins.str
+    """IANA time zone whose calendar the period follows. Default "UTC"."""
+    min_position: _builtins.int
+    """As in QueryUsageRequest."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """An instant in the period. Default: now."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        period: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        min_position: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "min_position", b"min_position", "period", b"period", "subject", b"subject", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPeriodUsageRequest: _TypeAlias = GetPeriodUsageRequest  # noqa: Y015
+
+@_typing.final
+class GetPeriodUsageResponse(_message.Message):
+    """Returns the usage of a period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TotalsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    START_AT_FIELD_NUMBER: _builtins.int
+    END_AT_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CLOSED_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Log position up to which usage is counted in."""
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """First instant of the period."""
+
+    @_builtins.property
+    def end_at(self) -> _timestamp_pb2.Timestamp:
+        """First instant after the period."""
+
+    @_builtins.property
+    def totals(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Quantity by meter slug as it is counted now, decimal text."""
+
+    @_builtins.property
+    def closed(self) -> Global___ClosedPeriod:
+        """The period as it was closed and last restated; absent while it is open."""
+
+    def __init__(
+        self,
+        *,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
+        end_at: _timestamp_pb2.Timestamp | None = ...,
+        totals: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        position: _builtins.int = ...,
+        closed: Global___ClosedPeriod | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "end_at", b"end_at", "position", b"position", "start_at", b"start_at", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPeriodUsageResponse: _TypeAlias = GetPeriodUsageResponse  # noqa: Y015
+
+@_typing.final
+class ClosePeriodRequest(_message.Message):
+    """Asks for a period to be closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """The customer's key; empty for all that have usage in the period."""
+    period: _builtins.str
+    """Required. Kind of period: hour, day, week, month, quarter, year."""
+    time_zone: _builtins.str
+    """IANA time zone whose calendar the period follows. Default "UTC"."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Required. An instant in the period."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        period: _builtins.str = ...,
+        time_zone: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "period", b"period", "subject", b"subject", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosePeriodRequest: _TypeAlias = ClosePeriodRequest  # noqa: Y015
+
+@_typing.final
+class ClosePeriodResponse(_message.Message):
+    """Returns how a period was closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOSED_COUNT_FIELD_NUMBER: _builtins.int
+    ALREADY_CLOSED_COUNT_FIELD_NUMBER: _builtins.int
+    closed_count: _builtins.int
+    """For how many customers it was closed by this call."""
+    already_closed_count: _builtins.int
+    """For how many it was closed already."""
+    def __init__(
+        self,
+        *,
+        closed_count: _builtins.int = ...,
+        already_closed_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_closed_count", b"already_closed_count", "closed_count", b"closed_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosePeriodResponse: _TypeAlias = ClosePeriodResponse  # noqa: Y015
+
+@_typing.final
 class ListClosedPeriodsRequest(_message.Message):
     """Asks for closed periods."""
 
@@ -892,22 +1778,30 @@ class ListClosedPeriodsRequest(_message.Message):
     SUBJECT_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    ONLY_RESTATED_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """Only of this customer; empty for all."""
     page_size: _builtins.int
     """At most so many, 1 to 1,000. Default 100."""
     page_token: _builtins.str
     """The next_page_token of the page before; empty for the first."""
+    period: _builtins.str
+    """Only of this kind; empty for all."""
+    only_restated: _builtins.bool
+    """When true, only periods that were restated. Default false."""
     def __init__(
         self,
         *,
         subject: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        period: _builtins.str = ...,
+        only_restated: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "subject", b"subject"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["only_restated", b"only_restated", "page_size", b"page_size", "page_token", b"page_token", "period", b"period", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -974,12 +1868,16 @@ class ClosedPeriod(_message.Message):
     TOTALS_FIELD_NUMBER: _builtins.int
     POSITION_FIELD_NUMBER: _builtins.int
     CLOSED_AT_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    RESTATEMENTS_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """The customer's key."""
     period: _builtins.str
     """Kind of period, such as "month"."""
     position: _builtins.int
-    """Log position up to which usage is counted in."""
+    """Log position up to which usage is counted in, as last restated."""
+    time_zone: _builtins.str
+    """IANA time zone whose calendar the period follows."""
     @_builtins.property
     def start_at(self) -> _timestamp_pb2.Timestamp:
         """First instant of the period."""
@@ -990,11 +1888,15 @@ class ClosedPeriod(_message.Message):
 
     @_builtins.property
     def totals(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Quantity by meter slug, decimal text."""
+        """Quantity by meter slug, decimal text, as last restated."""
 
     @_builtins.property
     def closed_at(self) -> _timestamp_pb2.Timestamp:
         """When the period was closed."""
+
+    @_builtins.property
+    def restatements(self) -> _containers.RepeatedCompositeFieldContainer[Global___Restatement]:
+        """What changed since it was closed, oldest first."""
 
     def __init__(
         self,
@@ -1006,11 +1908,92 @@ class ClosedPeriod(_message.Message):
         totals: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         position: _builtins.int = ...,
         closed_at: _timestamp_pb2.Timestamp | None = ...,
+        time_zone: _builtins.str = ...,
+        restatements: _abc.Iterable[Global___Restatement] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "end_at", b"end_at", "period", b"period", "position", b"position", "start_at", b"start_at", "subject", b"subject", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "end_at", b"end_at", "period", b"period", "position", b"position", "restatements", b"restatements", "start_at", b"start_at", "subject", b"subject", "time_zone", b"time_zone", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ClosedPeriod: _TypeAlias = ClosedPeriod  # noqa: Y015
+
+@_typing.final
+class Restatement(_message.Message):
+    """One change of a closed period."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    PREVIOUS_POSITION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    RESTATED_AT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Which restatement it is, from 1."""
+    previous_position: _builtins.int
+    """Log position up to which usage was counted in before."""
+    position: _builtins.int
+    """Log position up to which usage was counted in then."""
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RestatedTotal]:
+        """The totals that changed, by meter."""
+
+    @_builtins.property
+    def restated_at(self) -> _timestamp_pb2.Timestamp:
+        """When the period was restated."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        previous_position: _builtins.int = ...,
+        position: _builtins.int = ...,
+        totals: _abc.Iterable[Global___RestatedTotal] | None = ...,
+        restated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["restated_at", b"restated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "position", b"position", "previous_position", b"previous_position", "restated_at", b"restated_at", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Restatement: _TypeAlias = Restatement  # noqa: Y015
+
+@_typing.final
+class RestatedTotal(_message.Message):
+    """How the total of one meter changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METER_FIELD_NUMBER: _builtins.int
+    OLD_VALUE_FIELD_NUMBER: _builtins.int
+    NEW_VALUE_FIELD_NUMBER: _builtins.int
+    meter: _builtins.str
+    """The meter's slug."""
+    old_value: _builtins.str
+    """The quantity before, decimal text; unset when there was none."""
+    new_value: _builtins.str
+    """The quantity then, decimal text; unset when there was none."""
+    def __init__(
+        self,
+        *,
+        meter: _builtins.str = ...,
+        old_value: _builtins.str | None = ...,
+        new_value: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_new_value", b"_new_value", "_old_value", b"_old_value", "new_value", b"new_value", "old_value", b"old_value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_new_value", b"_new_value", "_old_value", b"_old_value", "meter", b"meter", "new_value", b"new_value", "old_value", b"old_value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__new_value: _TypeAlias = _typing.Literal["new_value"]  # noqa: Y015
+    _WhichOneofArgType__new_value: _TypeAlias = _typing.Literal["_new_value", b"_new_value"]  # noqa: Y015
+    _WhichOneofReturnType__old_value: _TypeAlias = _typing.Literal["old_value"]  # noqa: Y015
+    _WhichOneofArgType__old_value: _TypeAlias = _typing.Literal["_old_value", b"_old_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__new_value) -> _WhichOneofReturnType__new_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__old_value) -> _WhichOneofReturnType__old_value | None: ...
+
+Global___RestatedTotal: _TypeAlias = RestatedTotal  # noqa: Y015

@@ -55,6 +55,21 @@ class AggregatorServiceStub:
                 request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.UpdateMeterRequest.SerializeToString,
                 response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.UpdateMeterResponse.FromString,
                 _registered_method=True)
+        self.RedefineMeter = channel.unary_unary(
+                '/meterlog.aggregator.v1.AggregatorService/RedefineMeter',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.RedefineMeterRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.RedefineMeterResponse.FromString,
+                _registered_method=True)
+        self.PreviewMeter = channel.unary_unary(
+                '/meterlog.aggregator.v1.AggregatorService/PreviewMeter',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.PreviewMeterRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.PreviewMeterResponse.FromString,
+                _registered_method=True)
+        self.ListMeterVersions = channel.unary_unary(
+                '/meterlog.aggregator.v1.AggregatorService/ListMeterVersions',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListMeterVersionsRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListMeterVersionsResponse.FromString,
+                _registered_method=True)
         self.ArchiveMeter = channel.unary_unary(
                 '/meterlog.aggregator.v1.AggregatorService/ArchiveMeter',
                 request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ArchiveMeterRequest.SerializeToString,
@@ -64,6 +79,11 @@ class AggregatorServiceStub:
                 '/meterlog.aggregator.v1.AggregatorService/QueryUsage',
                 request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageRequest.SerializeToString,
                 response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageResponse.FromString,
+                _registered_method=True)
+        self.WatchUsage = channel.unary_stream(
+                '/meterlog.aggregator.v1.AggregatorService/WatchUsage',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.WatchUsageRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.WatchUsageResponse.FromString,
                 _registered_method=True)
         self.QueryTotals = channel.unary_unary(
                 '/meterlog.aggregator.v1.AggregatorService/QueryTotals',
@@ -79,6 +99,21 @@ class AggregatorServiceStub:
                 '/meterlog.aggregator.v1.AggregatorService/ListUsageEvents',
                 request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUsageEventsRequest.SerializeToString,
                 response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUsageEventsResponse.FromString,
+                _registered_method=True)
+        self.ListUnmatchedUsage = channel.unary_unary(
+                '/meterlog.aggregator.v1.AggregatorService/ListUnmatchedUsage',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUnmatchedUsageRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUnmatchedUsageResponse.FromString,
+                _registered_method=True)
+        self.GetPeriodUsage = channel.unary_unary(
+                '/meterlog.aggregator.v1.AggregatorService/GetPeriodUsage',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetPeriodUsageRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetPeriodUsageResponse.FromString,
+                _registered_method=True)
+        self.ClosePeriod = channel.unary_unary(
+                '/meterlog.aggregator.v1.AggregatorService/ClosePeriod',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ClosePeriodRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ClosePeriodResponse.FromString,
                 _registered_method=True)
         self.ListClosedPeriods = channel.unary_unary(
                 '/meterlog.aggregator.v1.AggregatorService/ListClosedPeriods',
@@ -120,6 +155,29 @@ class AggregatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RedefineMeter(self, request, context):
+        """Changes what a meter counts, from a time on or always; its usage of that time is counted anew before the call returns.
+        PreviewMeter tells what would change. Safe to repeat. FAILED_PRECONDITION when the meter was redefined since
+        expected_version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PreviewMeter(self, request, context):
+        """Returns what a meter, new or redefined, would say of past usage, beside what it says now. Nothing is written.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMeterVersions(self, request, context):
+        """Lists what a meter said over time, oldest version first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ArchiveMeter(self, request, context):
         """Archives a meter: its usage stays readable and it goes on counting for plans that name it, but no new plan can
         name it. Safe to repeat.
@@ -130,6 +188,14 @@ class AggregatorServiceServicer:
 
     def QueryUsage(self, request, context):
         """Returns the usage of one meter over a half-open range of time.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchUsage(self, request, context):
+        """Returns the usage of one meter over a half-open range of time, and then, whenever some of it changes, the rows that
+        changed. It ends with the caller's deadline; a caller that comes back gets all rows again first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +218,29 @@ class AggregatorServiceServicer:
 
     def ListUsageEvents(self, request, context):
         """Lists recorded usage events in the order of the log.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListUnmatchedUsage(self, request, context):
+        """Lists the types of usage events that no meter in use counts, so that a typing error is seen, not lost.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPeriodUsage(self, request, context):
+        """Returns the usage of one customer in the period that holds an instant, by meter: the running total while the period
+        is open, with what was closed and restated beside it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClosePeriod(self, request, context):
+        """Closes a period now for one customer, or for all that have usage in it, without waiting for its grace period. Safe to
+        repeat. FAILED_PRECONDITION while the period is not over.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -187,6 +276,21 @@ def add_AggregatorServiceServicer_to_server(servicer, server):
                     request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.UpdateMeterRequest.FromString,
                     response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.UpdateMeterResponse.SerializeToString,
             ),
+            'RedefineMeter': grpc.unary_unary_rpc_method_handler(
+                    servicer.RedefineMeter,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.RedefineMeterRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.RedefineMeterResponse.SerializeToString,
+            ),
+            'PreviewMeter': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewMeter,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.PreviewMeterRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.PreviewMeterResponse.SerializeToString,
+            ),
+            'ListMeterVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMeterVersions,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListMeterVersionsRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListMeterVersionsResponse.SerializeToString,
+            ),
             'ArchiveMeter': grpc.unary_unary_rpc_method_handler(
                     servicer.ArchiveMeter,
                     request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ArchiveMeterRequest.FromString,
@@ -196,6 +300,11 @@ def add_AggregatorServiceServicer_to_server(servicer, server):
                     servicer.QueryUsage,
                     request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageRequest.FromString,
                     response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageResponse.SerializeToString,
+            ),
+            'WatchUsage': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchUsage,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.WatchUsageRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.WatchUsageResponse.SerializeToString,
             ),
             'QueryTotals': grpc.unary_unary_rpc_method_handler(
                     servicer.QueryTotals,
@@ -211,6 +320,21 @@ def add_AggregatorServiceServicer_to_server(servicer, server):
                     servicer.ListUsageEvents,
                     request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUsageEventsRequest.FromString,
                     response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUsageEventsResponse.SerializeToString,
+            ),
+            'ListUnmatchedUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListUnmatchedUsage,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUnmatchedUsageRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUnmatchedUsageResponse.SerializeToString,
+            ),
+            'GetPeriodUsage': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPeriodUsage,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetPeriodUsageRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetPeriodUsageResponse.SerializeToString,
+            ),
+            'ClosePeriod': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClosePeriod,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ClosePeriodRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ClosePeriodResponse.SerializeToString,
             ),
             'ListClosedPeriods': grpc.unary_unary_rpc_method_handler(
                     servicer.ListClosedPeriods,
@@ -338,6 +462,87 @@ class AggregatorService:
             _registered_method=True)
 
     @staticmethod
+    def RedefineMeter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/RedefineMeter',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.RedefineMeterRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.RedefineMeterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewMeter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/PreviewMeter',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.PreviewMeterRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.PreviewMeterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMeterVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/ListMeterVersions',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListMeterVersionsRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListMeterVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ArchiveMeter(request,
             target,
             options=(),
@@ -381,6 +586,33 @@ class AggregatorService:
             '/meterlog.aggregator.v1.AggregatorService/QueryUsage',
             meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageRequest.SerializeToString,
             meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/WatchUsage',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.WatchUsageRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.WatchUsageResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -462,6 +694,87 @@ class AggregatorService:
             '/meterlog.aggregator.v1.AggregatorService/ListUsageEvents',
             meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUsageEventsRequest.SerializeToString,
             meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUsageEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListUnmatchedUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/ListUnmatchedUsage',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUnmatchedUsageRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ListUnmatchedUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPeriodUsage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/GetPeriodUsage',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetPeriodUsageRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetPeriodUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClosePeriod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/ClosePeriod',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ClosePeriodRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ClosePeriodResponse.FromString,
             options,
             channel_credentials,
             insecure,

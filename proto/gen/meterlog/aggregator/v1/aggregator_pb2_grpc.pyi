@@ -43,12 +43,25 @@ class AggregatorServiceStub:
     """Lists meters by slug."""
     UpdateMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.UpdateMeterRequest, _aggregator_pb2.UpdateMeterResponse]
     """Changes what people read about a meter. Safe to repeat."""
+    RedefineMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.RedefineMeterRequest, _aggregator_pb2.RedefineMeterResponse]
+    """Changes what a meter counts, from a time on or always; its usage of that time is counted anew before the call returns.
+    PreviewMeter tells what would change. Safe to repeat. FAILED_PRECONDITION when the meter was redefined since
+    expected_version.
+    """
+    PreviewMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.PreviewMeterRequest, _aggregator_pb2.PreviewMeterResponse]
+    """Returns what a meter, new or redefined, would say of past usage, beside what it says now. Nothing is written."""
+    ListMeterVersions: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ListMeterVersionsRequest, _aggregator_pb2.ListMeterVersionsResponse]
+    """Lists what a meter said over time, oldest version first."""
     ArchiveMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ArchiveMeterRequest, _aggregator_pb2.ArchiveMeterResponse]
     """Archives a meter: its usage stays readable and it goes on counting for plans that name it, but no new plan can
     name it. Safe to repeat.
     """
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.QueryUsageRequest, _aggregator_pb2.QueryUsageResponse]
     """Returns the usage of one meter over a half-open range of time."""
+    WatchUsage: _grpc.UnaryStreamMultiCallable[_aggregator_pb2.WatchUsageRequest, _aggregator_pb2.WatchUsageResponse]
+    """Returns the usage of one meter over a half-open range of time, and then, whenever some of it changes, the rows that
+    changed. It ends with the caller's deadline; a caller that comes back gets all rows again first.
+    """
     QueryTotals: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.QueryTotalsRequest, _aggregator_pb2.QueryTotalsResponse]
     """Returns the totals of several meters for one customer over one half-open range of time, all counted up to the same
     log position: what an invoice is rated from. NOT_FOUND when one of the meters does not exist.
@@ -57,6 +70,16 @@ class AggregatorServiceStub:
     """Returns one recorded usage event by source and id. NOT_FOUND when it was never recorded."""
     ListUsageEvents: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ListUsageEventsRequest, _aggregator_pb2.ListUsageEventsResponse]
     """Lists recorded usage events in the order of the log."""
+    ListUnmatchedUsage: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ListUnmatchedUsageRequest, _aggregator_pb2.ListUnmatchedUsageResponse]
+    """Lists the types of usage events that no meter in use counts, so that a typing error is seen, not lost."""
+    GetPeriodUsage: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.GetPeriodUsageRequest, _aggregator_pb2.GetPeriodUsageResponse]
+    """Returns the usage of one customer in the period that holds an instant, by meter: the running total while the period
+    is open, with what was closed and restated beside it.
+    """
+    ClosePeriod: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ClosePeriodRequest, _aggregator_pb2.ClosePeriodResponse]
+    """Closes a period now for one customer, or for all that have usage in it, without waiting for its grace period. Safe to
+    repeat. FAILED_PRECONDITION while the period is not over.
+    """
     ListClosedPeriods: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ListClosedPeriodsRequest, _aggregator_pb2.ListClosedPeriodsResponse]
     """Lists the periods that are closed, newest first."""
 
@@ -75,12 +98,25 @@ class AggregatorServiceAsyncStub(AggregatorServiceStub):
     """Lists meters by slug."""
     UpdateMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.UpdateMeterRequest, _aggregator_pb2.UpdateMeterResponse]  # type: ignore[assignment]
     """Changes what people read about a meter. Safe to repeat."""
+    RedefineMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.RedefineMeterRequest, _aggregator_pb2.RedefineMeterResponse]  # type: ignore[assignment]
+    """Changes what a meter counts, from a time on or always; its usage of that time is counted anew before the call returns.
+    PreviewMeter tells what would change. Safe to repeat. FAILED_PRECONDITION when the meter was redefined since
+    expected_version.
+    """
+    PreviewMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.PreviewMeterRequest, _aggregator_pb2.PreviewMeterResponse]  # type: ignore[assignment]
+    """Returns what a meter, new or redefined, would say of past usage, beside what it says now. Nothing is written."""
+    ListMeterVersions: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ListMeterVersionsRequest, _aggregator_pb2.ListMeterVersionsResponse]  # type: ignore[assignment]
+    """Lists what a meter said over time, oldest version first."""
     ArchiveMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ArchiveMeterRequest, _aggregator_pb2.ArchiveMeterResponse]  # type: ignore[assignment]
     """Archives a meter: its usage stays readable and it goes on counting for plans that name it, but no new plan can
     name it. Safe to repeat.
     """
     QueryUsage: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.QueryUsageRequest, _aggregator_pb2.QueryUsageResponse]  # type: ignore[assignment]
     """Returns the usage of one meter over a half-open range of time."""
+    WatchUsage: _aio.UnaryStreamMultiCallable[_aggregator_pb2.WatchUsageRequest, _aggregator_pb2.WatchUsageResponse]  # type: ignore[assignment]
+    """Returns the usage of one meter over a half-open range of time, and then, whenever some of it changes, the rows that
+    changed. It ends with the caller's deadline; a caller that comes back gets all rows again first.
+    """
     QueryTotals: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.QueryTotalsRequest, _aggregator_pb2.QueryTotalsResponse]  # type: ignore[assignment]
     """Returns the totals of several meters for one customer over one half-open range of time, all counted up to the same
     log position: what an invoice is rated from. NOT_FOUND when one of the meters does not exist.
@@ -89,6 +125,16 @@ class AggregatorServiceAsyncStub(AggregatorServiceStub):
     """Returns one recorded usage event by source and id. NOT_FOUND when it was never recorded."""
     ListUsageEvents: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ListUsageEventsRequest, _aggregator_pb2.ListUsageEventsResponse]  # type: ignore[assignment]
     """Lists recorded usage events in the order of the log."""
+    ListUnmatchedUsage: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ListUnmatchedUsageRequest, _aggregator_pb2.ListUnmatchedUsageResponse]  # type: ignore[assignment]
+    """Lists the types of usage events that no meter in use counts, so that a typing error is seen, not lost."""
+    GetPeriodUsage: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.GetPeriodUsageRequest, _aggregator_pb2.GetPeriodUsageResponse]  # type: ignore[assignment]
+    """Returns the usage of one customer in the period that holds an instant, by meter: the running total while the period
+    is open, with what was closed and restated beside it.
+    """
+    ClosePeriod: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ClosePeriodRequest, _aggregator_pb2.ClosePeriodResponse]  # type: ignore[assignment]
+    """Closes a period now for one customer, or for all that have usage in it, without waiting for its grace period. Safe to
+    repeat. FAILED_PRECONDITION while the period is not over.
+    """
     ListClosedPeriods: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ListClosedPeriodsRequest, _aggregator_pb2.ListClosedPeriodsResponse]  # type: ignore[assignment]
     """Lists the periods that are closed, newest first."""
 
@@ -130,6 +176,33 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes what people read about a meter. Safe to repeat."""
 
     @_abc_1.abstractmethod
+    def RedefineMeter(
+        self,
+        request: _aggregator_pb2.RedefineMeterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_aggregator_pb2.RedefineMeterResponse, _abc.Awaitable[_aggregator_pb2.RedefineMeterResponse]]:
+        """Changes what a meter counts, from a time on or always; its usage of that time is counted anew before the call returns.
+        PreviewMeter tells what would change. Safe to repeat. FAILED_PRECONDITION when the meter was redefined since
+        expected_version.
+        """
+
+    @_abc_1.abstractmethod
+    def PreviewMeter(
+        self,
+        request: _aggregator_pb2.PreviewMeterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_aggregator_pb2.PreviewMeterResponse, _abc.Awaitable[_aggregator_pb2.PreviewMeterResponse]]:
+        """Returns what a meter, new or redefined, would say of past usage, beside what it says now. Nothing is written."""
+
+    @_abc_1.abstractmethod
+    def ListMeterVersions(
+        self,
+        request: _aggregator_pb2.ListMeterVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_aggregator_pb2.ListMeterVersionsResponse, _abc.Awaitable[_aggregator_pb2.ListMeterVersionsResponse]]:
+        """Lists what a meter said over time, oldest version first."""
+
+    @_abc_1.abstractmethod
     def ArchiveMeter(
         self,
         request: _aggregator_pb2.ArchiveMeterRequest,
@@ -146,6 +219,16 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_aggregator_pb2.QueryUsageResponse, _abc.Awaitable[_aggregator_pb2.QueryUsageResponse]]:
         """Returns the usage of one meter over a half-open range of time."""
+
+    @_abc_1.abstractmethod
+    def WatchUsage(
+        self,
+        request: _aggregator_pb2.WatchUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_aggregator_pb2.WatchUsageResponse], _abc.AsyncIterator[_aggregator_pb2.WatchUsageResponse]]:
+        """Returns the usage of one meter over a half-open range of time, and then, whenever some of it changes, the rows that
+        changed. It ends with the caller's deadline; a caller that comes back gets all rows again first.
+        """
 
     @_abc_1.abstractmethod
     def QueryTotals(
@@ -172,6 +255,34 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_aggregator_pb2.ListUsageEventsResponse, _abc.Awaitable[_aggregator_pb2.ListUsageEventsResponse]]:
         """Lists recorded usage events in the order of the log."""
+
+    @_abc_1.abstractmethod
+    def ListUnmatchedUsage(
+        self,
+        request: _aggregator_pb2.ListUnmatchedUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_aggregator_pb2.ListUnmatchedUsageResponse, _abc.Awaitable[_aggregator_pb2.ListUnmatchedUsageResponse]]:
+        """Lists the types of usage events that no meter in use counts, so that a typing error is seen, not lost."""
+
+    @_abc_1.abstractmethod
+    def GetPeriodUsage(
+        self,
+        request: _aggregator_pb2.GetPeriodUsageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_aggregator_pb2.GetPeriodUsageResponse, _abc.Awaitable[_aggregator_pb2.GetPeriodUsageResponse]]:
+        """Returns the usage of one customer in the period that holds an instant, by meter: the running total while the period
+        is open, with what was closed and restated beside it.
+        """
+
+    @_abc_1.abstractmethod
+    def ClosePeriod(
+        self,
+        request: _aggregator_pb2.ClosePeriodRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_aggregator_pb2.ClosePeriodResponse, _abc.Awaitable[_aggregator_pb2.ClosePeriodResponse]]:
+        """Closes a period now for one customer, or for all that have usage in it, without waiting for its grace period. Safe to
+        repeat. FAILED_PRECONDITION while the period is not over.
+        """
 
     @_abc_1.abstractmethod
     def ListClosedPeriods(

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emeterlog/events/v1/meter.proto\x12\x12meterlog.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc3\x01\n\x0cMeterCreated\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x13\n\x0b\x61ggregation\x18\x04 \x01(\t\x12\x16\n\x0evalue_property\x18\x05 \x01(\t\x12\x10\n\x08group_by\x18\x06 \x03(\t\x12\x0c\n\x04unit\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x0cMeterUpdated\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12.\n\nupdated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\rMeterArchived\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12/\n\x0b\x61rchived_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x80\x02\n\x11UsagePeriodClosed\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12,\n\x08start_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x05 \x01(\x03\x12/\n\x06totals\x18\x06 \x03(\x0b\x32\x1f.meterlog.events.v1.PeriodTotal\x12-\n\tclosed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\".\n\x0bPeriodTotal\x12\r\n\x05meter\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emeterlog/events/v1/meter.proto\x12\x12meterlog.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x02\n\x0cMeterCreated\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x13\n\x0b\x61ggregation\x18\x04 \x01(\t\x12\x16\n\x0evalue_property\x18\x05 \x01(\t\x12\x10\n\x08group_by\x18\x06 \x03(\t\x12\x0c\n\x04unit\x18\x07 \x01(\t\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x07\x66ilters\x18\t \x03(\x0b\x32\".meterlog.events.v1.UsageCondition\x12\x18\n\x10value_expression\x18\n \x01(\t\x12\x12\n\npercentile\x18\x0b \x01(\t\"D\n\x0eUsageCondition\x12\x10\n\x08property\x18\x01 \x01(\t\x12\x10\n\x08operator\x18\x02 \x01(\t\x12\x0e\n\x06values\x18\x03 \x03(\t\"\xcb\x01\n\x0eMeterRedefined\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x34\n\ndefinition\x18\x03 \x01(\x0b\x32 .meterlog.events.v1.MeterCreated\x12\x32\n\x0e\x65\x66\x66\x65\x63tive_from\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0credefined_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"p\n\x0cMeterUpdated\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12.\n\nupdated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\rMeterArchived\x12\x0c\n\x04slug\x18\x01 \x01(\t\x12/\n\x0b\x61rchived_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x93\x02\n\x11UsagePeriodClosed\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12,\n\x08start_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08position\x18\x05 \x01(\x03\x12/\n\x06totals\x18\x06 \x03(\x0b\x32\x1f.meterlog.events.v1.PeriodTotal\x12-\n\tclosed_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x08 \x01(\t\"\xc9\x02\n\x13UsagePeriodRestated\x12\x0f\n\x07subject\x18\x01 \x01(\t\x12\x0e\n\x06period\x18\x02 \x01(\t\x12,\n\x08start_at\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12*\n\x06\x65nd_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x11\n\ttime_zone\x18\x05 \x01(\t\x12\x13\n\x0brestatement\x18\x06 \x01(\x05\x12\x19\n\x11previous_position\x18\x07 \x01(\x03\x12\x10\n\x08position\x18\x08 \x01(\x03\x12\x31\n\x06totals\x18\t \x03(\x0b\x32!.meterlog.events.v1.RestatedTotal\x12/\n\x0brestated_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"J\n\rRestatedTotal\x12\r\n\x05meter\x18\x01 \x01(\t\x12\x14\n\x0cold_quantity\x18\x02 \x01(\t\x12\x14\n\x0cnew_quantity\x18\x03 \x01(\t\".\n\x0bPeriodTotal\x12\r\n\x05meter\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,13 +33,21 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'meterlog.events.v1.meter_pb
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_METERCREATED']._serialized_start=88
-  _globals['_METERCREATED']._serialized_end=283
-  _globals['_METERUPDATED']._serialized_start=285
-  _globals['_METERUPDATED']._serialized_end=397
-  _globals['_METERARCHIVED']._serialized_start=399
-  _globals['_METERARCHIVED']._serialized_end=477
-  _globals['_USAGEPERIODCLOSED']._serialized_start=480
-  _globals['_USAGEPERIODCLOSED']._serialized_end=736
-  _globals['_PERIODTOTAL']._serialized_start=738
-  _globals['_PERIODTOTAL']._serialized_end=784
+  _globals['_METERCREATED']._serialized_end=382
+  _globals['_USAGECONDITION']._serialized_start=384
+  _globals['_USAGECONDITION']._serialized_end=452
+  _globals['_METERREDEFINED']._serialized_start=455
+  _globals['_METERREDEFINED']._serialized_end=658
+  _globals['_METERUPDATED']._serialized_start=660
+  _globals['_METERUPDATED']._serialized_end=772
+  _globals['_METERARCHIVED']._serialized_start=774
+  _globals['_METERARCHIVED']._serialized_end=852
+  _globals['_USAGEPERIODCLOSED']._serialized_start=855
+  _globals['_USAGEPERIODCLOSED']._serialized_end=1130
+  _globals['_USAGEPERIODRESTATED']._serialized_start=1133
+  _globals['_USAGEPERIODRESTATED']._serialized_end=1462
+  _globals['_RESTATEDTOTAL']._serialized_start=1464
+  _globals['_RESTATEDTOTAL']._serialized_end=1538
+  _globals['_PERIODTOTAL']._serialized_start=1540
+  _globals['_PERIODTOTAL']._serialized_end=1586
 # @@protoc_insertion_point(module_scope)

@@ -33,6 +33,9 @@ class MeterCreated(_message.Message):
     GROUP_BY_FIELD_NUMBER: _builtins.int
     UNIT_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    FILTERS_FIELD_NUMBER: _builtins.int
+    VALUE_EXPRESSION_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     """The meter's slug."""
     display_name: _builtins.str
@@ -40,11 +43,15 @@ class MeterCreated(_message.Message):
     event_type: _builtins.str
     """Type of the usage events that it counts."""
     aggregation: _builtins.str
-    """Aggregation by its lower-case name: count, sum, min, max, avg, first, last, unique_count."""
+    """Aggregation by its lower-case name: count, sum, min, max, avg, first, last, unique_count, weighted_sum, percentile."""
     value_property: _builtins.str
     """Property that holds the number (or, for unique_count, the text); empty for the usage event's value."""
     unit: _builtins.str
     """What one is called, such as "token"."""
+    value_expression: _builtins.str
+    """Expression over properties that gives the number, such as "input_tokens + 3 * output_tokens"; empty for none."""
+    percentile: _builtins.str
+    """The percentile, decimal text above 0 and at most 100; empty for other aggregations."""
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Property keys that usage can be grouped by, in order."""
@@ -52,6 +59,10 @@ class MeterCreated(_message.Message):
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
+
+    @_builtins.property
+    def filters(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageCondition]:
+        """Conditions that a usage event must all meet to be counted; none: every usage event of the type."""
 
     def __init__(
         self,
@@ -64,14 +75,95 @@ class MeterCreated(_message.Message):
         group_by: _abc.Iterable[_builtins.str] | None = ...,
         unit: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        filters: _abc.Iterable[Global___UsageCondition] | None = ...,
+        value_expression: _builtins.str = ...,
+        percentile: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "created_at", b"created_at", "display_name", b"display_name", "event_type", b"event_type", "group_by", b"group_by", "slug", b"slug", "unit", b"unit", "value_property", b"value_property"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "created_at", b"created_at", "display_name", b"display_name", "event_type", b"event_type", "filters", b"filters", "group_by", b"group_by", "percentile", b"percentile", "slug", b"slug", "unit", b"unit", "value_expression", b"value_expression", "value_property", b"value_property"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MeterCreated: _TypeAlias = MeterCreated  # noqa: Y015
+
+@_typing.final
+class UsageCondition(_message.Message):
+    """A condition on one usage event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROPERTY_FIELD_NUMBER: _builtins.int
+    OPERATOR_FIELD_NUMBER: _builtins.int
+    VALUES_FIELD_NUMBER: _builtins.int
+    property: _builtins.str
+    """Property key, or "$value", "$source" for these attributes of the usage event."""
+    operator: _builtins.str
+    """Operator by its lower-case name: equals, not_equals, in, not_in, prefix, exists, not_exists, less, less_or_equal,
+    greater, greater_or_equal.
+    """
+    @_builtins.property
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it is compared with: one text or decimal text; several for in and not_in; none for exists and not_exists."""
+
+    def __init__(
+        self,
+        *,
+        property: _builtins.str = ...,
+        operator: _builtins.str = ...,
+        values: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["operator", b"operator", "property", b"property", "values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageCondition: _TypeAlias = UsageCondition  # noqa: Y015
+
+@_typing.final
+class MeterRedefined(_message.Message):
+    """States that a meter counts otherwise, from a time on or always. Stream: meter-<slug>."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SLUG_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    DEFINITION_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    REDEFINED_AT_FIELD_NUMBER: _builtins.int
+    slug: _builtins.str
+    """The meter's slug."""
+    version: _builtins.int
+    """Number of this version; the creation is 1."""
+    @_builtins.property
+    def definition(self) -> Global___MeterCreated:
+        """What it says now; its created_at stays that of the creation."""
+
+    @_builtins.property
+    def effective_from(self) -> _timestamp_pb2.Timestamp:
+        """First event time that is counted so, the start of a UTC hour; absent: usage of all times is."""
+
+    @_builtins.property
+    def redefined_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    def __init__(
+        self,
+        *,
+        slug: _builtins.str = ...,
+        version: _builtins.int = ...,
+        definition: Global___MeterCreated | None = ...,
+        effective_from: _timestamp_pb2.Timestamp | None = ...,
+        redefined_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "effective_from", b"effective_from", "redefined_at", b"redefined_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["definition", b"definition", "effective_from", b"effective_from", "redefined_at", b"redefined_at", "slug", b"slug", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MeterRedefined: _TypeAlias = MeterRedefined  # noqa: Y015
 
 @_typing.final
 class MeterUpdated(_message.Message):
@@ -139,7 +231,9 @@ Global___MeterArchived: _TypeAlias = MeterArchived  # noqa: Y015
 
 @_typing.final
 class UsagePeriodClosed(_message.Message):
-    """States the final usage of one subject in one period. Stream: period-<subject>/<period>/<start>."""
+    """States the usage of one subject in one period that is over. Stream: period-<subject>/<period>/<start>, where <period> is
+    the kind for UTC, else <kind>@<time zone>.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -150,12 +244,15 @@ class UsagePeriodClosed(_message.Message):
     POSITION_FIELD_NUMBER: _builtins.int
     TOTALS_FIELD_NUMBER: _builtins.int
     CLOSED_AT_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
     subject: _builtins.str
     """The customer's key."""
     period: _builtins.str
-    """Kind of period, such as "month"."""
+    """Kind of period: hour, day, week, month, quarter, year."""
     position: _builtins.int
     """Log position up to which usage is counted in."""
+    time_zone: _builtins.str
+    """IANA time zone whose calendar the period follows; empty for UTC."""
     @_builtins.property
     def start_at(self) -> _timestamp_pb2.Timestamp:
         """First instant of the period."""
@@ -182,14 +279,113 @@ class UsagePeriodClosed(_message.Message):
         position: _builtins.int = ...,
         totals: _abc.Iterable[Global___PeriodTotal] | None = ...,
         closed_at: _timestamp_pb2.Timestamp | None = ...,
+        time_zone: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "end_at", b"end_at", "start_at", b"start_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "end_at", b"end_at", "period", b"period", "position", b"position", "start_at", b"start_at", "subject", b"subject", "totals", b"totals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed_at", b"closed_at", "end_at", b"end_at", "period", b"period", "position", b"position", "start_at", b"start_at", "subject", b"subject", "time_zone", b"time_zone", "totals", b"totals"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UsagePeriodClosed: _TypeAlias = UsagePeriodClosed  # noqa: Y015
+
+@_typing.final
+class UsagePeriodRestated(_message.Message):
+    """States that the usage of a closed period changed: late usage, a correction, a backfill, or a meter redefined or created.
+    Stream: as its UsagePeriodClosed.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    START_AT_FIELD_NUMBER: _builtins.int
+    END_AT_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    RESTATEMENT_FIELD_NUMBER: _builtins.int
+    PREVIOUS_POSITION_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    RESTATED_AT_FIELD_NUMBER: _builtins.int
+    subject: _builtins.str
+    """The customer's key."""
+    period: _builtins.str
+    """Kind of period."""
+    time_zone: _builtins.str
+    """IANA time zone whose calendar the period follows; empty for UTC."""
+    restatement: _builtins.int
+    """Which restatement of the period this is, from 1."""
+    previous_position: _builtins.int
+    """Log position up to which usage was counted in before."""
+    position: _builtins.int
+    """Log position up to which usage is counted in now."""
+    @_builtins.property
+    def start_at(self) -> _timestamp_pb2.Timestamp:
+        """First instant of the period."""
+
+    @_builtins.property
+    def end_at(self) -> _timestamp_pb2.Timestamp:
+        """First instant after the period."""
+
+    @_builtins.property
+    def totals(self) -> _containers.RepeatedCompositeFieldContainer[Global___RestatedTotal]:
+        """Every meter whose total changed, by slug."""
+
+    @_builtins.property
+    def restated_at(self) -> _timestamp_pb2.Timestamp:
+        """When the period was restated."""
+
+    def __init__(
+        self,
+        *,
+        subject: _builtins.str = ...,
+        period: _builtins.str = ...,
+        start_at: _timestamp_pb2.Timestamp | None = ...,
+        end_at: _timestamp_pb2.Timestamp | None = ...,
+        time_zone: _builtins.str = ...,
+        restatement: _builtins.int = ...,
+        previous_position: _builtins.int = ...,
+        position: _builtins.int = ...,
+        totals: _abc.Iterable[Global___RestatedTotal] | None = ...,
+        restated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "restated_at", b"restated_at", "start_at", b"start_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_at", b"end_at", "period", b"period", "position", b"position", "previous_position", b"previous_position", "restated_at", b"restated_at", "restatement", b"restatement", "start_at", b"start_at", "subject", b"subject", "time_zone", b"time_zone", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsagePeriodRestated: _TypeAlias = UsagePeriodRestated  # noqa: Y015
+
+@_typing.final
+class RestatedTotal(_message.Message):
+    """How the total of one meter changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METER_FIELD_NUMBER: _builtins.int
+    OLD_QUANTITY_FIELD_NUMBER: _builtins.int
+    NEW_QUANTITY_FIELD_NUMBER: _builtins.int
+    meter: _builtins.str
+    """The meter's slug."""
+    old_quantity: _builtins.str
+    """The quantity before, decimal text; empty when there was none."""
+    new_quantity: _builtins.str
+    """The quantity now, decimal text; empty when there is none."""
+    def __init__(
+        self,
+        *,
+        meter: _builtins.str = ...,
+        old_quantity: _builtins.str = ...,
+        new_quantity: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["meter", b"meter", "new_quantity", b"new_quantity", "old_quantity", b"old_quantity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RestatedTotal: _TypeAlias = RestatedTotal  # noqa: Y015
 
 @_typing.final
 class PeriodTotal(_message.Message):

@@ -36,6 +36,8 @@ class _UsageOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UsageOut
     """The same source and id is recorded with other content; not counted. Send a correction instead."""
     USAGE_OUTCOME_INVALID: _UsageOutcome.ValueType  # 4
     """Malformed; not recorded. Field and reason say why."""
+    USAGE_OUTCOME_NOT_RECORDED: _UsageOutcome.ValueType  # 5
+    """Well formed, but not recorded, because another of its atomic batch was invalid or in conflict."""
 
 class UsageOutcome(_UsageOutcome, metaclass=_UsageOutcomeEnumTypeWrapper):
     """What can become of a usage event."""
@@ -50,6 +52,8 @@ USAGE_OUTCOME_CONFLICT: UsageOutcome.ValueType  # 3
 """The same source and id is recorded with other content; not counted. Send a correction instead."""
 USAGE_OUTCOME_INVALID: UsageOutcome.ValueType  # 4
 """Malformed; not recorded. Field and reason say why."""
+USAGE_OUTCOME_NOT_RECORDED: UsageOutcome.ValueType  # 5
+"""Well formed, but not recorded, because another of its atomic batch was invalid or in conflict."""
 Global___UsageOutcome: _TypeAlias = UsageOutcome  # noqa: Y015
 
 @_typing.final
@@ -88,7 +92,9 @@ class UsageEvent(_message.Message):
     id: _builtins.str
     """Required, 1 to 256 characters, no control characters. Unique within source."""
     source: _builtins.str
-    """Required, 1 to 256 characters, no control characters. Who measured; a busy producer uses one per process."""
+    """Required, 1 to 256 characters, no control characters. Who measured; a busy producer uses one per process. May not
+    begin with "backfill/".
+    """
     type: _builtins.str
     """Required, 1 to 256 characters. What kind of usage, such as "llm.completion"; meters choose by it."""
     subject: _builtins.str
@@ -134,6 +140,18 @@ class RecordUsageRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    ATOMIC_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    atomic: _builtins.bool
+    """When true, either every usage event that is not recorded yet is recorded in one commit, or none: one that is invalid
+    or in conflict stops all, and the others are answered USAGE_OUTCOME_NOT_RECORDED. All of them must have one source.
+    Default false.
+    """
+    backfill: _builtins.str
+    """Key of an open backfill that these usage events belong to: they are held back until it is closed, and recorded under
+    the source "backfill/<key>/<source>". NOT_FOUND when there is none, FAILED_PRECONDITION when it was reverted. Default
+    none.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageEvent]:
         """Required, 1 to 10,000 usage events."""
@@ -142,10 +160,12 @@ class RecordUsageRequest(_message.Message):
         self,
         *,
         events: _abc.Iterable[Global___UsageEvent] | None = ...,
+        atomic: _builtins.bool = ...,
+        backfill: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["atomic", b"atomic", "backfill", b"backfill", "events", b"events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -260,3 +280,509 @@ class Receipt(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Receipt: _TypeAlias = Receipt  # noqa: Y015
+
+@_typing.final
+class RecordUsageStreamRequest(_message.Message):
+    """Carries one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
+    ATOMIC_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Number that the producer chooses; the answer carries it again. Default 0."""
+    atomic: _builtins.bool
+    """As in RecordUsageRequest."""
+    backfill: _builtins.str
+    """As in RecordUsageRequest."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageEvent]:
+        """Required, 1 to 10,000 usage events."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        events: _abc.Iterable[Global___UsageEvent] | None = ...,
+        atomic: _builtins.bool = ...,
+        backfill: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["atomic", b"atomic", "backfill", b"backfill", "events", b"events", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordUsageStreamRequest: _TypeAlias = RecordUsageStreamRequest  # noqa: Y015
+
+@_typing.final
+class RecordUsageStreamResponse(_message.Message):
+    """Tells what became of one batch of a stream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The sequence of the request."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageResult]:
+        """One result for each usage event, in the order of the request; empty when the batch was refused."""
+
+    @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]:
+        """As in RecordUsageResponse."""
+
+    @_builtins.property
+    def refusal(self) -> Global___BatchRefusal:
+        """Why the whole batch was refused; absent when it was not. Nothing of a refused batch is known to be recorded."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        results: _abc.Iterable[Global___UsageResult] | None = ...,
+        receipts: _abc.Iterable[Global___Receipt] | None = ...,
+        refusal: Global___BatchRefusal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts", "refusal", b"refusal", "results", b"results", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordUsageStreamResponse: _TypeAlias = RecordUsageStreamResponse  # noqa: Y015
+
+@_typing.final
+class BatchRefusal(_message.Message):
+    """Tells why a whole batch was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    code: _builtins.int
+    """Canonical gRPC status code by its number, such as 8 for RESOURCE_EXHAUSTED."""
+    reason: _builtins.str
+    """Reason in UPPER_SNAKE."""
+    message: _builtins.str
+    """What was wrong and what to do."""
+    def __init__(
+        self,
+        *,
+        code: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        message: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "message", b"message", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchRefusal: _TypeAlias = BatchRefusal  # noqa: Y015
+
+@_typing.final
+class RecordUsageColumnsRequest(_message.Message):
+    """Asks for usage events in columns to be recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARROW_IPC_FIELD_NUMBER: _builtins.int
+    ATOMIC_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    arrow_ipc: _builtins.bytes
+    """Required. One Arrow IPC stream of record batches, 1 to 50,000 rows in all, buffers not compressed or compressed by LZ4
+    or ZSTD, at most 64 MiB decompressed. Columns, in any order: "id", "source", "type", "subject" (utf8, large_utf8, or
+    dictionaries of these; source, type and subject may also be given once, as the schema's metadata under these names);
+    "time" (timestamp with time zone, or int64 microseconds since 1970); optional "value" (decimal, integer, or utf8
+    decimal text; null stands for "1"); and any "p.<key>" (as id; null where the usage event has no such property).
+    Floating point is refused.
+    """
+    atomic: _builtins.bool
+    """As in RecordUsageRequest."""
+    backfill: _builtins.str
+    """As in RecordUsageRequest."""
+    def __init__(
+        self,
+        *,
+        arrow_ipc: _builtins.bytes = ...,
+        atomic: _builtins.bool = ...,
+        backfill: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "atomic", b"atomic", "backfill", b"backfill"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordUsageColumnsRequest: _TypeAlias = RecordUsageColumnsRequest  # noqa: Y015
+
+@_typing.final
+class RecordUsageColumnsResponse(_message.Message):
+    """Tells what became of usage events in columns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_COUNT_FIELD_NUMBER: _builtins.int
+    DUPLICATE_COUNT_FIELD_NUMBER: _builtins.int
+    CONFLICT_COUNT_FIELD_NUMBER: _builtins.int
+    INVALID_COUNT_FIELD_NUMBER: _builtins.int
+    NOT_RECORDED_COUNT_FIELD_NUMBER: _builtins.int
+    EXCEPTIONS_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    recorded_count: _builtins.int
+    """Usage events recorded by this call."""
+    duplicate_count: _builtins.int
+    """Usage events that were recorded already with the same content."""
+    conflict_count: _builtins.int
+    """Usage events that were recorded already with other content."""
+    invalid_count: _builtins.int
+    """Usage events that are malformed."""
+    not_recorded_count: _builtins.int
+    """Usage events not recorded because of another of their atomic batch."""
+    @_builtins.property
+    def exceptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___RowResult]:
+        """The results that are not plainly recorded, by row; at most 1,000, invalid and conflicting ones first."""
+
+    @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]:
+        """As in RecordUsageResponse."""
+
+    def __init__(
+        self,
+        *,
+        recorded_count: _builtins.int = ...,
+        duplicate_count: _builtins.int = ...,
+        conflict_count: _builtins.int = ...,
+        invalid_count: _builtins.int = ...,
+        not_recorded_count: _builtins.int = ...,
+        exceptions: _abc.Iterable[Global___RowResult] | None = ...,
+        receipts: _abc.Iterable[Global___Receipt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflict_count", b"conflict_count", "duplicate_count", b"duplicate_count", "exceptions", b"exceptions", "invalid_count", b"invalid_count", "not_recorded_count", b"not_recorded_count", "receipts", b"receipts", "recorded_count", b"recorded_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordUsageColumnsResponse: _TypeAlias = RecordUsageColumnsResponse  # noqa: Y015
+
+@_typing.final
+class RowResult(_message.Message):
+    """What became of one row."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """The row, from 0, counted over all record batches of the stream."""
+    @_builtins.property
+    def result(self) -> Global___UsageResult:
+        """What became of it."""
+
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        result: Global___UsageResult | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RowResult: _TypeAlias = RowResult  # noqa: Y015
+
+@_typing.final
+class CloudEvent(_message.Message):
+    """One event of CloudEvents 1.0, on the wire the same as io.cloudevents.v1.CloudEvent. It becomes a usage event by its id,
+    source, type, subject and time; its data says the rest: a JSON object (text_data, or binary_data in UTF-8) whose
+    "value" is the value, and whose other members are the properties. Numbers are taken as they are written, never as
+    floats; texts as they are; true and false as texts; anything nested is invalid. Extension attributes are left out.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> Global___CloudEventAttributeValue: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: Global___CloudEventAttributeValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    SPEC_VERSION_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    BINARY_DATA_FIELD_NUMBER: _builtins.int
+    TEXT_DATA_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Required. Id, unique within source."""
+    source: _builtins.str
+    """Required. URI reference of who measured."""
+    spec_version: _builtins.str
+    """Required. "1.0"."""
+    type: _builtins.str
+    """Required. Type of the usage event."""
+    binary_data: _builtins.bytes
+    """Bytes of JSON text in UTF-8."""
+    text_data: _builtins.str
+    """JSON text."""
+    @_builtins.property
+    def attributes(self) -> _containers.MessageMap[_builtins.str, Global___CloudEventAttributeValue]:
+        """The optional attributes by name: "subject" and "time" are required here; "datacontenttype" is JSON when present."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        source: _builtins.str = ...,
+        spec_version: _builtins.str = ...,
+        type: _builtins.str = ...,
+        attributes: _abc.Mapping[_builtins.str, Global___CloudEventAttributeValue] | None = ...,
+        binary_data: _builtins.bytes = ...,
+        text_data: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary_data", b"binary_data", "data", b"data", "text_data", b"text_data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "binary_data", b"binary_data", "data", b"data", "id", b"id", "source", b"source", "spec_version", b"spec_version", "text_data", b"text_data", "type", b"type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["binary_data", "text_data"]  # noqa: Y015
+    _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
+
+Global___CloudEvent: _TypeAlias = CloudEvent  # noqa: Y015
+
+@_typing.final
+class CloudEventAttributeValue(_message.Message):
+    """The value of an attribute of a CloudEvent, on the wire the same as io.cloudevents.v1.CloudEvent.CloudEventAttributeValue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CE_BOOLEAN_FIELD_NUMBER: _builtins.int
+    CE_INTEGER_FIELD_NUMBER: _builtins.int
+    CE_STRING_FIELD_NUMBER: _builtins.int
+    CE_BYTES_FIELD_NUMBER: _builtins.int
+    CE_URI_FIELD_NUMBER: _builtins.int
+    CE_URI_REF_FIELD_NUMBER: _builtins.int
+    CE_TIMESTAMP_FIELD_NUMBER: _builtins.int
+    ce_boolean: _builtins.bool
+    """True or false."""
+    ce_integer: _builtins.int
+    """32-bit integer."""
+    ce_string: _builtins.str
+    """Text."""
+    ce_bytes: _builtins.bytes
+    """Bytes."""
+    ce_uri: _builtins.str
+    """Absolute URI."""
+    ce_uri_ref: _builtins.str
+    """URI reference."""
+    @_builtins.property
+    def ce_timestamp(self) -> _timestamp_pb2.Timestamp:
+        """Instant."""
+
+    def __init__(
+        self,
+        *,
+        ce_boolean: _builtins.bool = ...,
+        ce_integer: _builtins.int = ...,
+        ce_string: _builtins.str = ...,
+        ce_bytes: _builtins.bytes = ...,
+        ce_uri: _builtins.str = ...,
+        ce_uri_ref: _builtins.str = ...,
+        ce_timestamp: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "ce_boolean", b"ce_boolean", "ce_bytes", b"ce_bytes", "ce_integer", b"ce_integer", "ce_string", b"ce_string", "ce_timestamp", b"ce_timestamp", "ce_uri", b"ce_uri", "ce_uri_ref", b"ce_uri_ref"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attr", b"attr", "ce_boolean", b"ce_boolean", "ce_bytes", b"ce_bytes", "ce_integer", b"ce_integer", "ce_string", b"ce_string", "ce_timestamp", b"ce_timestamp", "ce_uri", b"ce_uri", "ce_uri_ref", b"ce_uri_ref"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_attr: _TypeAlias = _typing.Literal["ce_boolean", "ce_integer", "ce_string", "ce_bytes", "ce_uri", "ce_uri_ref", "ce_timestamp"]  # noqa: Y015
+    _WhichOneofArgType_attr: _TypeAlias = _typing.Literal["attr", b"attr"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_attr) -> _WhichOneofReturnType_attr | None: ...
+
+Global___CloudEventAttributeValue: _TypeAlias = CloudEventAttributeValue  # noqa: Y015
+
+@_typing.final
+class RecordCloudEventsRequest(_message.Message):
+    """Asks for CloudEvents to be recorded. Exactly one of its two forms is given."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    ATOMIC_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
+    json: _builtins.bytes
+    """CloudEvents in the JSON batch format (application/cloudevents-batch+json), or one in the JSON format; 16 MiB at most."""
+    atomic: _builtins.bool
+    """As in RecordUsageRequest."""
+    backfill: _builtins.str
+    """As in RecordUsageRequest."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___CloudEvent]:
+        """CloudEvents in the protobuf format, 1 to 10,000."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___CloudEvent] | None = ...,
+        json: _builtins.bytes = ...,
+        atomic: _builtins.bool = ...,
+        backfill: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["atomic", b"atomic", "backfill", b"backfill", "events", b"events", "json", b"json"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordCloudEventsRequest: _TypeAlias = RecordCloudEventsRequest  # noqa: Y015
+
+@_typing.final
+class RecordCloudEventsResponse(_message.Message):
+    """Tells what became of each CloudEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    RECEIPTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageResult]:
+        """One result for each CloudEvent, in the order of the request."""
+
+    @_builtins.property
+    def receipts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Receipt]:
+        """As in RecordUsageResponse."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___UsageResult] | None = ...,
+        receipts: _abc.Iterable[Global___Receipt] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["receipts", b"receipts", "results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordCloudEventsResponse: _TypeAlias = RecordCloudEventsResponse  # noqa: Y015
+
+@_typing.final
+class GetUsageReportRequest(_message.Message):
+    """Asks what was sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageReportRequest: _TypeAlias = GetUsageReportRequest  # noqa: Y015
+
+@_typing.final
+class GetUsageReportResponse(_message.Message):
+    """Tells what was sent to this process since its start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When the process started to count."""
+
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageReportRow]:
+        """The counts, by client, outcome, reason and field; at most 1,000, the rest of them under reason "OTHER_REASONS"."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        rows: _abc.Iterable[Global___UsageReportRow] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetUsageReportResponse: _TypeAlias = GetUsageReportResponse  # noqa: Y015
+
+@_typing.final
+class UsageReportRow(_message.Message):
+    """How often one outcome occurred."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLIENT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_MESSAGE_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    """Name of the client's API key; "everybody" when no key is configured."""
+    outcome: Global___UsageOutcome.ValueType
+    """The outcome; USAGE_OUTCOME_UNSPECIFIED for whole requests that were refused."""
+    reason: _builtins.str
+    """Reason, as in UsageResult or in the refusal; empty for recorded and duplicate."""
+    field: _builtins.str
+    """Field, as in UsageResult."""
+    count: _builtins.int
+    """How many usage events, or requests."""
+    last_message: _builtins.str
+    """Message of the last of them."""
+    @_builtins.property
+    def last_at(self) -> _timestamp_pb2.Timestamp:
+        """When the last of them came."""
+
+    def __init__(
+        self,
+        *,
+        client: _builtins.str = ...,
+        outcome: Global___UsageOutcome.ValueType = ...,
+        reason: _builtins.str = ...,
+        field: _builtins.str = ...,
+        count: _builtins.int = ...,
+        last_message: _builtins.str = ...,
+        last_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["last_at", b"last_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "count", b"count", "field", b"field", "last_at", b"last_at", "last_message", b"last_message", "outcome", b"outcome", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UsageReportRow: _TypeAlias = UsageReportRow  # noqa: Y015

@@ -40,6 +40,26 @@ class IngestServiceStub:
                 request_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageRequest.SerializeToString,
                 response_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageResponse.FromString,
                 _registered_method=True)
+        self.RecordUsageStream = channel.stream_stream(
+                '/meterlog.ingest.v1.IngestService/RecordUsageStream',
+                request_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageStreamRequest.SerializeToString,
+                response_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageStreamResponse.FromString,
+                _registered_method=True)
+        self.RecordUsageColumns = channel.unary_unary(
+                '/meterlog.ingest.v1.IngestService/RecordUsageColumns',
+                request_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageColumnsRequest.SerializeToString,
+                response_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageColumnsResponse.FromString,
+                _registered_method=True)
+        self.RecordCloudEvents = channel.unary_unary(
+                '/meterlog.ingest.v1.IngestService/RecordCloudEvents',
+                request_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordCloudEventsRequest.SerializeToString,
+                response_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordCloudEventsResponse.FromString,
+                _registered_method=True)
+        self.GetUsageReport = channel.unary_unary(
+                '/meterlog.ingest.v1.IngestService/GetUsageReport',
+                request_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.GetUsageReportRequest.SerializeToString,
+                response_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.GetUsageReportResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -56,6 +76,37 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordUsageStream(self, request_iterator, context):
+        """Records batches on one connection. Each batch is answered as RecordUsage answers it, in the order of the requests,
+        when it is durable; a batch that is refused whole is answered by a refusal, and the stream goes on. A producer may have
+        many batches under way; when too much is, the service stops reading until something is durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordUsageColumns(self, request, context):
+        """Records usage events in columns: for bulk. Safe to repeat, and as strict with each usage event as RecordUsage.
+        INVALID_ARGUMENT when the bytes are no such Arrow stream, with the column at fault.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RecordCloudEvents(self, request, context):
+        """Records CloudEvents 1.0 as usage events. Safe to repeat: a CloudEvent is known by its source and id, too.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetUsageReport(self, request, context):
+        """Returns what this process was sent since its start, by client, outcome and reason: where malformed usage shows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -63,6 +114,26 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.RecordUsage,
                     request_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageRequest.FromString,
                     response_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageResponse.SerializeToString,
+            ),
+            'RecordUsageStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.RecordUsageStream,
+                    request_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageStreamRequest.FromString,
+                    response_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageStreamResponse.SerializeToString,
+            ),
+            'RecordUsageColumns': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordUsageColumns,
+                    request_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageColumnsRequest.FromString,
+                    response_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageColumnsResponse.SerializeToString,
+            ),
+            'RecordCloudEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordCloudEvents,
+                    request_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordCloudEventsRequest.FromString,
+                    response_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordCloudEventsResponse.SerializeToString,
+            ),
+            'GetUsageReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetUsageReport,
+                    request_deserializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.GetUsageReportRequest.FromString,
+                    response_serializer=meterlog_dot_ingest_dot_v1_dot_ingest__pb2.GetUsageReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +164,114 @@ class IngestService:
             '/meterlog.ingest.v1.IngestService/RecordUsage',
             meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageRequest.SerializeToString,
             meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordUsageStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/meterlog.ingest.v1.IngestService/RecordUsageStream',
+            meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageStreamRequest.SerializeToString,
+            meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordUsageColumns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.ingest.v1.IngestService/RecordUsageColumns',
+            meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageColumnsRequest.SerializeToString,
+            meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordUsageColumnsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordCloudEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.ingest.v1.IngestService/RecordCloudEvents',
+            meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordCloudEventsRequest.SerializeToString,
+            meterlog_dot_ingest_dot_v1_dot_ingest__pb2.RecordCloudEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetUsageReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.ingest.v1.IngestService/GetUsageReport',
+            meterlog_dot_ingest_dot_v1_dot_ingest__pb2.GetUsageReportRequest.SerializeToString,
+            meterlog_dot_ingest_dot_v1_dot_ingest__pb2.GetUsageReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,19 @@ class IngestServiceStub:
     INVALID_ARGUMENT for an empty batch or one over 10,000 events; RESOURCE_EXHAUSTED when the log is slower than
     its producers: wait and repeat.
     """
+    RecordUsageStream: _grpc.StreamStreamMultiCallable[_ingest_pb2.RecordUsageStreamRequest, _ingest_pb2.RecordUsageStreamResponse]
+    """Records batches on one connection. Each batch is answered as RecordUsage answers it, in the order of the requests,
+    when it is durable; a batch that is refused whole is answered by a refusal, and the stream goes on. A producer may have
+    many batches under way; when too much is, the service stops reading until something is durable.
+    """
+    RecordUsageColumns: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.RecordUsageColumnsRequest, _ingest_pb2.RecordUsageColumnsResponse]
+    """Records usage events in columns: for bulk. Safe to repeat, and as strict with each usage event as RecordUsage.
+    INVALID_ARGUMENT when the bytes are no such Arrow stream, with the column at fault.
+    """
+    RecordCloudEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.RecordCloudEventsRequest, _ingest_pb2.RecordCloudEventsResponse]
+    """Records CloudEvents 1.0 as usage events. Safe to repeat: a CloudEvent is known by its source and id, too."""
+    GetUsageReport: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetUsageReportRequest, _ingest_pb2.GetUsageReportResponse]
+    """Returns what this process was sent since its start, by client, outcome and reason: where malformed usage shows."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -51,6 +64,19 @@ class IngestServiceAsyncStub(IngestServiceStub):
     INVALID_ARGUMENT for an empty batch or one over 10,000 events; RESOURCE_EXHAUSTED when the log is slower than
     its producers: wait and repeat.
     """
+    RecordUsageStream: _aio.StreamStreamMultiCallable[_ingest_pb2.RecordUsageStreamRequest, _ingest_pb2.RecordUsageStreamResponse]  # type: ignore[assignment]
+    """Records batches on one connection. Each batch is answered as RecordUsage answers it, in the order of the requests,
+    when it is durable; a batch that is refused whole is answered by a refusal, and the stream goes on. A producer may have
+    many batches under way; when too much is, the service stops reading until something is durable.
+    """
+    RecordUsageColumns: _aio.UnaryUnaryMultiCallable[_ingest_pb2.RecordUsageColumnsRequest, _ingest_pb2.RecordUsageColumnsResponse]  # type: ignore[assignment]
+    """Records usage events in columns: for bulk. Safe to repeat, and as strict with each usage event as RecordUsage.
+    INVALID_ARGUMENT when the bytes are no such Arrow stream, with the column at fault.
+    """
+    RecordCloudEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.RecordCloudEventsRequest, _ingest_pb2.RecordCloudEventsResponse]  # type: ignore[assignment]
+    """Records CloudEvents 1.0 as usage events. Safe to repeat: a CloudEvent is known by its source and id, too."""
+    GetUsageReport: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetUsageReportRequest, _ingest_pb2.GetUsageReportResponse]  # type: ignore[assignment]
+    """Returns what this process was sent since its start, by client, outcome and reason: where malformed usage shows."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accepts usage events, each exactly once, and answers only when they are durable in the log."""
@@ -66,5 +92,42 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         INVALID_ARGUMENT for an empty batch or one over 10,000 events; RESOURCE_EXHAUSTED when the log is slower than
         its producers: wait and repeat.
         """
+
+    @_abc_1.abstractmethod
+    def RecordUsageStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingest_pb2.RecordUsageStreamRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_pb2.RecordUsageStreamResponse], _abc.AsyncIterator[_ingest_pb2.RecordUsageStreamResponse]]:
+        """Records batches on one connection. Each batch is answered as RecordUsage answers it, in the order of the requests,
+        when it is durable; a batch that is refused whole is answered by a refusal, and the stream goes on. A producer may have
+        many batches under way; when too much is, the service stops reading until something is durable.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordUsageColumns(
+        self,
+        request: _ingest_pb2.RecordUsageColumnsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.RecordUsageColumnsResponse, _abc.Awaitable[_ingest_pb2.RecordUsageColumnsResponse]]:
+        """Records usage events in columns: for bulk. Safe to repeat, and as strict with each usage event as RecordUsage.
+        INVALID_ARGUMENT when the bytes are no such Arrow stream, with the column at fault.
+        """
+
+    @_abc_1.abstractmethod
+    def RecordCloudEvents(
+        self,
+        request: _ingest_pb2.RecordCloudEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.RecordCloudEventsResponse, _abc.Awaitable[_ingest_pb2.RecordCloudEventsResponse]]:
+        """Records CloudEvents 1.0 as usage events. Safe to repeat: a CloudEvent is known by its source and id, too."""
+
+    @_abc_1.abstractmethod
+    def GetUsageReport(
+        self,
+        request: _ingest_pb2.GetUsageReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.GetUsageReportResponse, _abc.Awaitable[_ingest_pb2.GetUsageReportResponse]]:
+        """Returns what this process was sent since its start, by client, outcome and reason: where malformed usage shows."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
