@@ -39,10 +39,6 @@ class Slices:
         """The first instant after the last window."""
         return self.edges_us[-1]
 
-    def has_cut_hour(self, first_us: int, last_us: int) -> bool:
-        """Whether any cut hour holds an instant from `first_us` to `last_us`, both included."""
-        return bisect_right(self.cut_hours, last_us) > bisect_right(self.cut_hours, _hour(first_us) - 1)
-
     def windows_of(self, instants_us: pa.ChunkedArray) -> pa.Array:
         """The number of the window, from 0, that holds each instant; all of them must lie within the range."""
         hours = floor_hours(instants_us).combine_chunks().dictionary_encode()

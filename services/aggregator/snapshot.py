@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
+from services.aggregator.archived_usage import ArchivedUsage
 from services.aggregator.tables import UsageTables
 from services.eventstore.event import Position
 from services.eventstore.store import EventStore
@@ -21,12 +22,15 @@ class UsageSnapshot:
     tables: UsageTables
     store: EventStore
     position: Position
+    archive: ArchivedUsage | None = None
 
 
 @contextmanager
-def snapshot(windows: ProjectionRunner[UsageTables], store: EventStore) -> Iterator[UsageSnapshot]:
+def snapshot(
+    windows: ProjectionRunner[UsageTables], store: EventStore, archive: ArchivedUsage | None = None
+) -> Iterator[UsageSnapshot]:
     """The live tables as they stand now."""
     with windows.read() as (connection, tables):
         generation = live_generation(connection, windows.name)
         assert generation is not None, "read() refuses while there is no live generation"
-        yield UsageSnapshot(connection, tables, store, generation.position)
+        yield UsageSnapshot(connection, tables, store, generation.position, archive)

@@ -9,12 +9,12 @@ from meterlog.events.v1.meter_pb2 import MeterCreated, UsagePeriodClosed
 from services.aggregator.batch_rows import store_batches
 from services.aggregator.counting import columns_counted
 from services.aggregator.definition import Definition
-from services.aggregator.late_usage import late_usage, warn_of
 from services.aggregator.meter import MeterEvent, definition_of
 from services.aggregator.meter_rows import fold_meter, read_definitions
 from services.aggregator.store_states import store_usage
-from services.aggregator.subject_months import close_months, open_months, subject_months
+from services.aggregator.subject_months import close_months
 from services.aggregator.tables import UsageTables, usage_tables_in
+from services.aggregator.touched import note_touched, touched_hours
 from services.aggregator.usage_table import usage_tables
 from services.eventstore.catalogue import decode
 from services.eventstore.event import BEGINNING, Position, RecordedEvent
@@ -85,9 +85,7 @@ def _fold_usage(connection: Connection, tables: UsageTables, events: Sequence[Re
     meters = read_definitions(connection, tables)
     for usage in usage_tables(events, columns_counted(meters)):
         store_batches(connection, tables, usage, events)
-        months = subject_months(usage)
-        warn_of(list(late_usage(connection, tables, months)), events[-1].position)
-        open_months(connection, tables, months)
+        note_touched(connection, tables, touched_hours(usage), events[-1].position)
         store_usage(connection, tables, usage, meters)
 
 

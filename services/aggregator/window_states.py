@@ -6,14 +6,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.aggregator.aggregations.table import AGGREGATIONS
-from services.aggregator.batch_rows import batches_between
 from services.aggregator.counting import columns_counted, count_usage
 from services.aggregator.hour_states import hours_between, read_range, read_rectangle
 from services.aggregator.query import UsageQuery
 from services.aggregator.slices import Slices
 from services.aggregator.snapshot import UsageSnapshot
-from services.aggregator.usage_log import read_batches
-from services.aggregator.usage_table import HOUR_US, usage_tables
+from services.aggregator.usage_reading import Extent, read_usage
 
 LOOK_UPS_MAX = 100_000
 """Pairs of hour and subject that are looked up one by one; more are found by a scan over the hours."""
@@ -50,23 +48,5 @@ def _hours(source: UsageSnapshot, query: UsageQuery, slices: Slices) -> Iterator
 def _usage_of_cut_hours(source: UsageSnapshot, query: UsageQuery, slices: Slices) -> Iterator[pa.Table]:
     if not slices.cut_hours:
         return
-    until_us = slices.cut_hours[-1] + HOUR_US
-    found = batches_between(source.connection, source.tables, slices.cut_hours[0], until_us)
-    places = [place for place in found if slices.has_cut_hour(place.first_at_us, place.last_at_us)]
-    for events in read_batches(source.store, places):
-        for usage in usage_tables(events, columns_counted([query.meter])):
-            chosen = usage.filter(_is_asked(usage, query, slices))
-            if chosen.num_rows:
-                yield chosen
-
-
-def _is_asked(usage: pa.Table, query: UsageQuery, slices: Slices) -> pa.ChunkedArray:
-    is_asked = pc.and_(
-        pc.is_in(usage["hour_us"], pa.array(slices.cut_hours, pa.int64())),
-        pc.and_(pc.greater_equal(usage["at_us"], slices.start_us), pc.less(usage["at_us"], slices.end_us)),
-    )
-    if query.subjects:
-        subjects = usage["subject"].combine_chunks()
-        chosen = pc.is_in(subjects.dictionary, pa.array(query.subjects, pa.utf8())).take(subjects.indices)
-        is_asked = pc.and_(is_asked, chosen)
-    return is_asked
+    extent = Extent(slices.start_us, slices.end_us, query.subjects, (query.meter.event_type,), slices.cut_hours)
+    yield from read_usage(source, extent, columns_counted([query.meter]))

@@ -1,0 +1,75 @@
+"""Usage events as they count: read raw, corrections applied, up to a position of the log."""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from services.aggregator.archived_usage import NOTHING_ARCHIVED
+from services.aggregator.batch_rows import BatchPlace, batches_between
+from services.aggregator.snapshot import UsageSnapshot
+from services.aggregator.usage_log import read_batches
+from services.aggregator.usage_table import HOUR_US, usage_tables
+from services.eventstore.event import Position
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Which usage events: from `start_us` until before `end_us`, of these subjects and types (none given: all).
+
+    `hours` narrows it to these UTC hours, by their first microsecond, in order; None: all of the range.
+    """
+
+    start_us: int
+    end_us: int
+    subjects: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    hours: tuple[int, ...] | None = None
+
+    def with_subjects(self, subjects: Sequence[str]) -> "Extent":
+        """The same, of these subjects."""
+        return replace(self, subjects=tuple(subjects))
+
+
+def read_usage(
+    source: UsageSnapshot, extent: Extent, columns: Sequence[str], until: Position | None = None
+) -> Iterator[pa.Table]:
+    """The usage events of `extent` that count, as `usage_tables` gives them, in parts that are in no order.
+
+    They say what the log says up to `until` (None: the snapshot's position): what was recorded or corrected later is
+    left out. Archived usage is read from the archive, the rest from the log.
+    """
+    last = source.position if until is None else min(until, source.position)
+    archived = NOTHING_ARCHIVED if source.archive is None else source.archive.view()
+    for usage in archived.tables(extent, columns, last):
+        yield usage
+    places = batches_between(source.connection, source.tables, extent.start_us, extent.end_us)
+    unarchived = [place for place in places if archived.position < place.position <= last and _may_hold(place, extent)]
+    for events in read_batches(source.store, unarchived):
+        for usage in usage_tables(events, columns):
+            chosen = usage.filter(is_within(usage, extent))
+            if chosen.num_rows:
+                yield chosen
+
+
+def is_within(usage: pa.Table, extent: Extent) -> pa.ChunkedArray:
+    """Which rows of a usage table belong to `extent`."""
+    chosen = pc.and_(pc.greater_equal(usage["at_us"], extent.start_us), pc.less(usage["at_us"], extent.end_us))
+    if extent.hours is not None:
+        chosen = pc.and_(chosen, pc.is_in(usage["hour_us"], pa.array(extent.hours, pa.int64())))
+    for name, texts in (("subject", extent.subjects), ("type", extent.types)):
+        if texts:
+            column = usage[name].combine_chunks()
+            is_asked = pc.is_in(column.dictionary, pa.array(texts, pa.utf8())).take(column.indices)
+            chosen = pc.and_(chosen, is_asked)
+    return chosen
+
+
+def _may_hold(place: BatchPlace, extent: Extent) -> bool:
+    """Whether a batch has usage from before the end to after the start of one of the hours that are asked for."""
+    if extent.hours is None:
+        return True
+    first = place.first_at_us - place.first_at_us % HOUR_US
+    return bisect_right(extent.hours, place.last_at_us) > bisect_left(extent.hours, first)
