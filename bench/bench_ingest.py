@@ -1,6 +1,6 @@
-"""How fast the ingest service records usage, durable in the embedded log: whole batches, and one usage event a call.
+"""How fast the ingest service records usage, durable in the embedded log: batches of rows, columns, single calls.
 
-    python bench/bench_ingest.py [seconds]
+    python bench/bench_ingest.py [seconds] [load]
 
 The server runs in a process of its own with an empty log in a temporary folder; the client builds every request while
 it is timed. Each usage event has two properties, of 20 and of 5 texts, and one of 1,000 subjects.
@@ -13,14 +13,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import cycle
 from pathlib import Path
 from typing import TypeAlias
 
 import grpc
+import numpy as np
+import pyarrow as pa
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "proto" / "gen")]
@@ -45,19 +48,18 @@ class Load:
     name: str
     callers: int
     batch: int
-
-
-LOADS = (Load("batches of 1,000", 4, 1_000), Load("one a call", 64, 1))
+    send: "Callable[[Stub, str, int, float], Awaitable[int]]"
 
 
 def main() -> None:
     """Measure every load on a server of its own."""
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 10
-    for load in LOADS:
+    chosen = " ".join(sys.argv[2:])
+    for load in (load for load in LOADS if chosen in load.name):
         with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as address:
             calls = asyncio.run(measured(address, load, seconds))
         events = calls * load.batch
-        print(f"{load.name:20} {calls / seconds:>10,.0f} calls/s {events / seconds:>12,.0f} usage events/s")
+        print(f"{load.name:24} {calls / seconds:>10,.0f} calls/s {events / seconds:>12,.0f} usage events/s")
 
 
 async def measured(address: str, load: Load, seconds: float) -> int:
@@ -88,12 +90,24 @@ async def ready(stub: Stub) -> None:
 
 async def send_until(stub: Stub, load: Load, end: float) -> int:
     """Keep all callers busy; the number of calls answered, each checked to be recorded whole."""
-    return sum(
-        await asyncio.gather(*(send(stub, f"bench-{caller}", load.batch, end) for caller in range(load.callers)))
-    )
+    callers = (load.send(stub, f"bench-{caller}", load.batch, end) for caller in range(load.callers))
+    return sum(await asyncio.gather(*callers))
 
 
-async def send(stub: Stub, source: str, batch: int, end: float) -> int:
+async def send_columns(stub: Stub, source: str, batch: int, end: float) -> int:
+    """One caller, in columns."""
+    calls = 0
+    for request in column_requests(source, batch):
+        if monotonic_s() >= end:
+            break
+        response = await stub.RecordUsageColumns(request, timeout=CALL_TIMEOUT_S)
+        if response.recorded_count != batch:
+            raise AssertionError("the log is empty and every id is new, so every usage event must be recorded")
+        calls += 1
+    return calls
+
+
+async def send_rows(stub: Stub, source: str, batch: int, end: float) -> int:
     """One caller."""
     calls = 0
     for request in requests(source, batch):
@@ -127,6 +141,29 @@ def requests(source: str, batch: int) -> Iterator[ingest_pb2.RecordUsageRequest]
         yield request
 
 
+def column_requests(source: str, batch: int) -> Iterator[ingest_pb2.RecordUsageColumnsRequest]:
+    """The same in columns: what is said is drawn ahead, every id is new."""
+    now_us = epoch_us(SystemClock().now())
+    rows = [DRAWN[row % len(DRAWN)] for row in range(batch)]
+    schema = {"source": source, "type": "llm.completion"}
+    said = {
+        "subject": pa.array([row[1] for row in rows]).dictionary_encode(),
+        "time": pa.array([now_us - row[0] * 1_000_000 for row in rows], pa.timestamp("us", "UTC")),
+        "value": pa.array([Decimal(row[2]) for row in rows], pa.decimal128(38, 12)),
+        "p.region": pa.array([row[3]["region"] for row in rows]).dictionary_encode(),
+        "p.model": pa.array([row[3]["model"] for row in rows]).dictionary_encode(),
+    }
+    edges = pa.py_buffer(np.arange(0, 2 * ID_BYTES * (batch + 1), 2 * ID_BYTES, dtype=np.int32))
+    while True:
+        ids = pa.py_buffer(os.urandom(ID_BYTES * batch).hex().encode())
+        columns = {"id": pa.StringArray.from_buffers(batch, edges, ids), **said}
+        content = pa.RecordBatch.from_pydict(columns, metadata=schema)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, content.schema) as writer:
+            writer.write_batch(content)
+        yield ingest_pb2.RecordUsageColumnsRequest(arrow_ipc=sink.getvalue().to_pybytes())
+
+
 def draw(chance: random.Random) -> tuple[int, str, str, dict[str, str]]:
     """Age in seconds, subject, value and properties of a usage event."""
     properties = {"region": f"region-{chance.randrange(20)}", "model": f"model-{chance.randrange(5)}"}
@@ -134,6 +171,13 @@ def draw(chance: random.Random) -> tuple[int, str, str, dict[str, str]]:
 
 
 DRAWN = [draw(random.Random(seed)) for seed in range(10_000)]
+
+
+LOADS = (
+    Load("rows, batches of 1,000", 4, 1_000, send_rows),
+    Load("columns of 50,000", 4, 50_000, send_columns),
+    Load("one a call", 64, 1, send_rows),
+)
 
 
 @contextmanager

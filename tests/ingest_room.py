@@ -22,11 +22,17 @@ from services.eventstore.event import Appended, NewEvent, RecordedEvent, StreamN
 from services.eventstore.memory import MemoryEventStore
 from services.eventstore.store import EventStore
 from services.eventstore.usage_batch import decode_usage, property_column, property_keys
+from services.ingest.backfill import Backfills
+from services.ingest.client_limits import ClientLimits
+from services.ingest.digests import Digests
 from services.ingest.index_folder import IndexFolder
 from services.ingest.index_follower import IndexFollower
+from services.ingest.index_limits import IndexLimits
+from services.ingest.intake import Intake
 from services.ingest.live_index import LiveIndex
 from services.ingest.recorder import Recorder
 from services.ingest.server import IngestFace
+from services.ingest.usage_report import UsageReport
 from services.kernel.clock import SimulatedClock, monotonic_s
 from services.kernel.ids import new_uuid
 from services.kernel.quantity import decimal_text
@@ -35,7 +41,11 @@ from services.kernel.timestamp import to_timestamp
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
 WAIT_S = 20.0
 POLL_S = 0.002
-MAP_BYTES = 1 << 18
+LIMITS = IndexLimits(spill_keys=64, spill_folds=8, merge_runs=4)
+"""So small that a handful of usage events goes through all that an index does."""
+
+SECRET = b"the log of the tests"
+CALLS_MAX = 256
 BOOT_ID = "first run of the machine"
 
 
@@ -63,12 +73,15 @@ class Replica:
         *,
         partitions: int = 1,
         boot_id: str = BOOT_ID,
+        limits: ClientLimits | None = None,
     ) -> None:
-        self.live = LiveIndex()
-        index_folder = IndexFolder(folder, boot_id=boot_id, map_bytes_min=MAP_BYTES)
+        self.live = LiveIndex(Digests(SECRET))
+        index_folder = IndexFolder(folder, self.live.digests, boot_id=boot_id, limits=LIMITS)
         self.follower = IndexFollower(store, index_folder, self.live, partitions)
         recorder = Recorder(store, clock, self.live, partitions, new_uuid(NOON))
-        self.face = IngestFace(recorder, clock)
+        self.report = UsageReport(clock)
+        self.intake = Intake(recorder, clock, Backfills(store), limits or ClientLimits(0, CALLS_MAX), self.report)
+        self.face = IngestFace(self.intake)
 
     async def send(self, *events: UsageEvent) -> RecordUsageResponse:
         """One request."""

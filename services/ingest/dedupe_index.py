@@ -1,40 +1,33 @@
-"""The dedupe index: every (source, id) of the log with its content and position, in an embedded key-value store.
+"""The dedupe index: every (source, id) of the log with its content and position.
 
-It is a projection of the usage streams. Keys, and the checkpoint of the stream that they came from, are written in one
-transaction, so the index always stands exactly at a version of each stream.
+It is a projection of the usage streams. The newest entries are in memory, all others in runs on the disk, and with the
+runs stand the checkpoints that they were spilled at: after a kill the index goes on from there.
 """
 
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
+
+import numpy as np
 
 from services.eventstore.event import BEGINNING, NO_STREAM, Position
-from services.ingest.growing_map import MAP_BYTES_MIN, GrowingMap, IndexBroken
+from services.ingest.digests import Contents, Digests, Keys
+from services.ingest.index_entries import I64, U64, IndexBroken, Mask
+from services.ingest.index_filter import marks_of
+from services.ingest.index_limits import IndexLimits
+from services.ingest.index_manifest import Checkpoint, Manifest, read_manifest
+from services.ingest.index_merge import SortedEntries, merged
+from services.ingest.index_merger import Merger
+from services.ingest.index_newest import Newest
+from services.ingest.index_run import Run
+from services.ingest.index_runs import Runs
+from services.kernel.errors import RuleViolated
 from services.kernel.failpoint import fail_at
 from services.projection.digest import TwoDigests
 
-if TYPE_CHECKING:
-    import lmdb
-
-FORMAT = b"1"
-"""Changes with the digests or the layout; an index of another format is built anew."""
-
-_DIGEST_ROWS = 10_000
-_POSITION_BYTES = 8
-_CHECKPOINT = struct.Struct(">qq16s")
-_FORMAT, _BOOT, _IS_CLOSED = b"format", b"boot", b"closed"
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Up to where a stream is folded: the version, position and id of the last event."""
-
-    version: int
-    position: Position
-    event_id: bytes
+MERGE_TIMEOUT_S: Final = 10.0
+"""How long a spill waits for a merge when there are too many runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,54 +35,58 @@ class Fold:
     """What one event of a usage stream adds to the index: parallel keys and contents, and the new checkpoint."""
 
     checkpoint: Checkpoint
-    keys: Sequence[bytes]
-    contents: Sequence[bytes]
+    keys: Keys
+    contents: Contents
 
 
-def entry_of(content: bytes, position: Position) -> bytes:
-    """What the index holds for a key: content digest and log position."""
-    return content + position.to_bytes(_POSITION_BYTES, "big")
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the index knows of keys, one entry a key: contents and positions of those that are known, else zeros."""
 
-
-def entry_content(entry: bytes) -> bytes:
-    """The content digest of an entry."""
-    return entry[:-_POSITION_BYTES]
-
-
-def entry_position(entry: bytes) -> Position:
-    """The log position of an entry."""
-    return Position(int.from_bytes(entry[-_POSITION_BYTES:], "big"))
+    is_known: Mask
+    contents: U64
+    positions: I64
 
 
 class DedupeIndex:
-    """One index in a folder of its own. Every method raises IndexBroken when the file fails.
+    """One index in a folder of its own. Every method raises IndexBroken when a file fails or is damaged.
 
-    Not safe to use from two threads at once.
+    Not safe to use from two threads at once; `digests` is. A thread of the index merges its runs meanwhile.
     """
 
-    def __init__(self, folder: Path, boot_id: str, map_bytes_min: int = MAP_BYTES_MIN) -> None:
+    def __init__(self, folder: Path, boot_id: str, digests: Digests, limits: IndexLimits | None = None) -> None:
         """Opens the index in `folder`, or creates it; `boot_id` names this run of the machine, empty when unknown.
 
         Raises IndexBroken for a damaged index, for one of another format, and for one that was in use when the machine
-        stopped, because it may have lost writes.
+        stopped, because it may have lost writes; RuleViolated (LOG_REWOUND) for one of another log.
         """
-        self._map = GrowingMap(folder, map_bytes_min)
-        try:
-            self._keys, self._marks, self._meta = map(self._map.table, (b"keys", b"checkpoints", b"meta"))
-            if not self._map.is_new:
-                self._require_trusted(boot_id.encode())
-            self._map.write(lambda transaction: self._mark_in_use(transaction, boot_id.encode()))
-            self._map.sync()
-            self._checkpoints = self._read_checkpoints()
-            self._position = max((known.position for known in self._checkpoints.values()), default=BEGINNING)
-        except BaseException:
-            self._map.close()
-            raise
+        self.digests = digests
+        self._limits = limits or IndexLimits()
+        manifest = _opened(folder, boot_id, digests)
+        self._runs = Runs(folder, manifest, self._limits)
+        self._runs.mark_in_use(boot_id)
+        self._newest = Newest()
+        self._folds = 0
+        self._checkpoints = dict(manifest.checkpoints)
+        self._position = max((known.position for known in self._checkpoints.values()), default=BEGINNING)
+        self._merger = Merger(self._runs)
+        self._merger.start()
 
-    def lookup(self, keys: Sequence[bytes]) -> dict[bytes, bytes]:
-        """The entries of those keys that are known."""
-        with self._map.read() as transaction:
-            return dict(transaction.cursor(self._keys).getmulti(keys))
+    def lookup(self, keys: Keys) -> Known:
+        """What is known of each key."""
+        hi, lo = np.ascontiguousarray(keys["hi"]), np.ascontiguousarray(keys["lo"])
+        known = Known(np.zeros(len(hi), np.bool_), np.zeros(len(hi), np.uint64), np.zeros(len(hi), np.int64))
+        marks = marks_of(lo)
+        numbers = self._newest.find(hi, lo, marks)
+        rows = np.flatnonzero(numbers >= 0)
+        _learn(known, rows, self._newest, numbers[rows])
+        for run in reversed(self._runs.all()):  # the oldest last: what it says stays
+            rows = np.flatnonzero(run.may_hold(hi, marks))
+            rows = rows[np.argsort(hi[rows])]
+            numbers = run.find(hi[rows], lo[rows])
+            is_found = numbers >= 0
+            _learn(known, rows[is_found], run, numbers[is_found])
+        return known
 
     def version(self, partition: int) -> int:
         """The version up to which a partition's stream is folded; NO_STREAM when nothing of it is."""
@@ -107,13 +104,16 @@ class DedupeIndex:
     def fold(self, partition: int, fold: Fold) -> bool:
         """Add the event that follows the checkpoint; the first entry of a key stays for ever.
 
-        Returns whether it was added: an event that does not follow the checkpoint changes nothing.
+        Returns whether it was added: an event that does not follow the checkpoint changes nothing. Raises Unavailable
+        when merging is far behind; the event is not added then.
         """
         if fold.checkpoint.version != self.version(partition) + 1:
             return False
-        position = fold.checkpoint.position.to_bytes(_POSITION_BYTES, "big")
-        entries = [(key, content + position) for key, content in zip(fold.keys, fold.contents, strict=True)]
-        self._map.write(lambda transaction: self._put(transaction, partition, fold.checkpoint, entries))
+        if len(self._newest) >= self._limits.spill_keys or self._folds >= self._limits.spill_folds:
+            self._spill()
+        fail_at("index.before_commit")
+        self._newest.add(fold.keys["hi"], fold.keys["lo"], fold.contents, fold.checkpoint.position)
+        self._folds += 1
         self._checkpoints[partition] = fold.checkpoint
         self._position = max(self._position, fold.checkpoint.position)
         fail_at("index.after_commit")
@@ -122,59 +122,59 @@ class DedupeIndex:
     def digest(self) -> str:
         """The digests over every key, in key order: `<with its content>-<with its position>`."""
         digests = TwoDigests()
-        with self._map.read() as transaction:
-            items = iter(transaction.cursor(self._keys))
-            while rows := list(islice(items, _DIGEST_ROWS)):
-                digests.add_content(b"".join([key + entry_content(entry) for key, entry in rows]))
-                digests.add_rest(b"".join([key + entry[-_POSITION_BYTES:] for key, entry in rows]))
+        for part in merged([*self._runs.all(), SortedEntries(self._newest.entries())]):
+            keys = np.stack((part.hi, part.lo), axis=1)
+            digests.add_content(np.column_stack((keys, part.contents)).astype("<u8").tobytes())
+            digests.add_rest(np.column_stack((keys, part.positions.view(np.uint64))).astype("<u8").tobytes())
         return digests.text()
+
+    def settle(self) -> None:
+        """Return when no runs are left to merge; raises Unavailable when that takes longer than MERGE_TIMEOUT_S."""
+        self._merger.settle(MERGE_TIMEOUT_S)
 
     def close(self) -> None:
         """Bring everything to the disk, and only then note that nothing can be lost."""
-        try:
-            self._map.sync()
-            self._map.write(lambda transaction: transaction.put(_IS_CLOSED, b"1", db=self._meta))
-            self._map.sync()
-        finally:
-            self._map.close()
+        self._merger.stop()
+        if self._folds:
+            self._spill()
+        self._runs.mark_closed()
 
     def abandon(self) -> None:
         """Let go of the files as they are."""
-        self._map.close()
+        self._merger.stop()
 
-    def _require_trusted(self, boot_id: bytes) -> None:
-        with self._map.read() as transaction:
-            meta = dict(transaction.cursor(self._meta))
-        if meta.get(_FORMAT) != FORMAT:
-            raise IndexBroken("the dedupe index has another format; it is built anew from the log")
-        is_same_run = bool(boot_id) and meta.get(_BOOT) == boot_id
-        if meta.get(_IS_CLOSED) != b"1" and not is_same_run:
-            raise IndexBroken("the machine stopped while the dedupe index was in use; it is built anew from the log")
-
-    def _mark_in_use(self, transaction: "lmdb.Transaction[bytes]", boot_id: bytes) -> None:
-        for key, value in ((_FORMAT, FORMAT), (_BOOT, boot_id), (_IS_CLOSED, b"0")):
-            transaction.put(key, value, db=self._meta)
-
-    def _read_checkpoints(self) -> dict[int, Checkpoint]:
-        with self._map.read() as transaction:
-            try:
-                return dict(map(_checkpoint_of, transaction.cursor(self._marks)))
-            except (struct.error, ValueError) as error:
-                raise IndexBroken("the dedupe index has broken checkpoints; it is built anew from the log") from error
-
-    def _put(
-        self,
-        transaction: "lmdb.Transaction[bytes]",
-        partition: int,
-        checkpoint: Checkpoint,
-        entries: Sequence[tuple[bytes, bytes]],
-    ) -> None:
-        transaction.cursor(self._keys).putmulti(entries, overwrite=False)
-        mark = _CHECKPOINT.pack(checkpoint.version, checkpoint.position, checkpoint.event_id)
-        transaction.put(str(partition).encode(), mark, db=self._marks)
-        fail_at("index.before_commit")
+    def _spill(self) -> None:
+        if len(self._runs.all()) >= self._limits.runs_max:
+            self.settle()
+        self._runs.add(self._newest.entries(), self._checkpoints)
+        self._newest.clear()
+        self._folds = 0
+        fail_at("index.after_spill")
+        self._merger.tell()
 
 
-def _checkpoint_of(row: tuple[bytes, bytes]) -> tuple[int, Checkpoint]:
-    version, position, event_id = _CHECKPOINT.unpack(row[1])
-    return int(row[0]), Checkpoint(version, Position(position), event_id)
+def _learn(known: Known, rows: I64, holder: "Newest | Run", numbers: I64) -> None:
+    known.is_known[rows] = True
+    known.contents[rows] = holder.contents(numbers)
+    known.positions[rows] = holder.positions(numbers)
+
+
+def _opened(folder: Path, boot_id: str, digests: Digests) -> Manifest:
+    """The manifest of a trusted index, or of an empty one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise IndexBroken(f"{folder} cannot be made ({error.strerror}); check METERLOG_VAR") from error
+    known = read_manifest(folder)
+    if known is None:
+        return Manifest(boot_id, is_closed=False, digests=digests.fingerprint, runs=(), checkpoints={})
+    is_same_run = bool(boot_id) and known.boot_id == boot_id
+    if not (known.is_closed or is_same_run):
+        raise IndexBroken("the machine stopped while the dedupe index was in use; it is built anew from the log")
+    if known.digests != digests.fingerprint:
+        raise RuleViolated(
+            "the dedupe index is of another log: this one was replaced. Restore the right one, or stop ingest and "
+            "delete its folder usage_dedupe to build the index anew from this one",
+            reason="LOG_REWOUND",
+        )
+    return known

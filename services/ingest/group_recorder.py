@@ -1,7 +1,9 @@
 """Records one group of usage events in its stream, each once, however many replicas write the same stream."""
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeVar
 from uuid import UUID
 
 import structlog
@@ -9,20 +11,24 @@ import structlog
 from services.eventstore.catalogue import encode
 from services.eventstore.event import Appended, NewEvent, WrongExpectedVersion
 from services.eventstore.store import EventStore
-from services.ingest.compute import computed
-from services.ingest.dedupe_index import Checkpoint, Fold
+from services.ingest.compute import LOOP_ROWS_MAX, computed
+from services.ingest.dedupe_index import DedupeIndex, Fold
 from services.ingest.durable_append import append_durably
 from services.ingest.group import Group, Piece
 from services.ingest.index_fold import READ_EVENTS_MAX, read_folds
+from services.ingest.index_manifest import Checkpoint
+from services.ingest.joined_usage import Usage, joined
 from services.ingest.live_index import LiveIndex
 from services.ingest.partition import usage_stream
-from services.ingest.recording import Recording, Written
+from services.ingest.recording import Commitment, Recording, Written
 from services.kernel.clock import Clock
 from services.kernel.errors import Corrupt, Unavailable
 from services.kernel.ids import derived_uuid
 
 RACES_MAX = 50
 """Races against other replicas that one group may lose; the loser knows of it at once and is likely to win the next."""
+
+T = TypeVar("T")
 
 log = structlog.get_logger()
 
@@ -68,11 +74,22 @@ class GroupRecorder:
             else:
                 return group.recording()
 
+    def prepared(self, parts: Sequence[Usage], commitment: Commitment) -> Group:
+        """The group of these parts, at least one; any thread may make it."""
+        batch = joined(parts)
+        digests = self._live.digests
+        group = Group(batch, digests.keys(batch), digests.contents(batch), commitment)
+        group.encode_ahead()
+        return group
+
     async def _learn(self, group: Group) -> int:
         """Ask the index for the group's keys; returns the version of the stream that its answer stands for."""
-        async with self._live.at_hand() as index:
+
+        def ask(index: DedupeIndex) -> int:
             group.learn(index.lookup(group.keys))
             return index.version(self._partition)
+
+        return await self._with_index(len(group), ask)
 
     async def _write_missing(self, group: Group, version: int) -> None:
         for piece in await computed(group.weight, lambda: group.pieces(group.missing())):
@@ -91,13 +108,24 @@ class GroupRecorder:
 
     async def _fold(self, group: Group, piece: Piece, appended: Appended, event: NewEvent) -> None:
         """A failure leaves the index behind the log, which the next append finds out."""
-        keys, contents = [group.keys[row] for row in piece.rows], [group.contents[row] for row in piece.rows]
+        keys, contents = group.keys[piece.rows], group.contents[piece.rows]
         checkpoint = Checkpoint(appended.version, appended.position, event.id.bytes)
         try:
-            async with self._live.at_hand() as index:
-                index.fold(self._partition, Fold(checkpoint, keys, contents))
+            fold = Fold(checkpoint, keys, contents)
+            await self._with_index(len(keys), lambda index: index.fold(self._partition, fold))
         except Unavailable as error:
             log.warning("usage recorded, dedupe index behind", stream=str(self._stream), reason=error.message)
+
+    async def _with_index(self, rows: int, work: Callable[[DedupeIndex], T]) -> T:
+        """What work with the caught-up index returns: on few rows it is done here and now, on many in a thread."""
+        if rows <= LOOP_ROWS_MAX:
+            async with self._live.at_hand() as index:
+                return work(index)
+        return await asyncio.to_thread(self._with_lent_index, work)
+
+    def _with_lent_index(self, work: Callable[[DedupeIndex], T]) -> T:
+        with self._live.lent_caught_up() as index:
+            return work(index)
 
     async def _require_another_try(self, lost: WrongExpectedVersion, races_lost: int) -> None:
         if lost.actual < lost.expected:
@@ -117,7 +145,7 @@ class GroupRecorder:
         while True:
             async with self._live.at_hand() as index:
                 version = index.version(self._partition)
-            folds = await asyncio.to_thread(read_folds, self._store, self._partition, version)
+            folds = await asyncio.to_thread(read_folds, self._store, self._partition, version, self._live.digests)
             async with self._live.at_hand() as index:
                 for fold in folds:
                     index.fold(self._partition, fold)

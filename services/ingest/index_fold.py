@@ -8,8 +8,9 @@ from services.eventstore.catalogue import decode
 from services.eventstore.event import RecordedEvent
 from services.eventstore.store import EventStore
 from services.eventstore.usage_batch import decode_usage
-from services.ingest.content import content_digests, key_digests
-from services.ingest.dedupe_index import Checkpoint, DedupeIndex, Fold
+from services.ingest.dedupe_index import DedupeIndex, Fold
+from services.ingest.digests import Digests, no_contents, no_keys
+from services.ingest.index_manifest import Checkpoint
 from services.ingest.partition import usage_stream
 from services.kernel.errors import Corrupt, RuleViolated, Unavailable
 
@@ -17,20 +18,22 @@ READ_EVENTS_MAX = 16
 """Events in one read of a stream; each may hold 900 KiB."""
 
 
-def fold_of(recorded: RecordedEvent) -> Fold:
+def fold_of(recorded: RecordedEvent, digests: Digests) -> Fold:
     """What an event of a usage stream adds; one that records no usage only moves the checkpoint."""
     checkpoint = Checkpoint(recorded.version, recorded.position, recorded.id.bytes)
     message = decode(recorded)
     if not isinstance(message, UsageRecorded):
-        return Fold(checkpoint, (), ())
+        return Fold(checkpoint, no_keys(), no_contents())
     batch = decode_usage(message)
-    return Fold(checkpoint, key_digests(batch), content_digests(batch))
+    return Fold(checkpoint, digests.keys(batch), digests.contents(batch))
 
 
-def read_folds(store: EventStore, partition: int, after_version: int, limit: int = READ_EVENTS_MAX) -> Sequence[Fold]:
+def read_folds(
+    store: EventStore, partition: int, after_version: int, digests: Digests, limit: int = READ_EVENTS_MAX
+) -> Sequence[Fold]:
     """What up to `limit` events behind `after_version` add; fewer when the stream ends."""
     events = store.read_stream(usage_stream(partition), from_version=after_version + 1, limit=limit)
-    return [fold_of(event) for event in events]
+    return [fold_of(event, digests) for event in events]
 
 
 def fold_stream(
@@ -48,7 +51,7 @@ def fold_stream(
     while (version := index.version(partition)) < until_version:
         if stop.is_set():
             raise Unavailable("the service is stopping; start again later")
-        folds = read_folds(store, partition, version, min(READ_EVENTS_MAX, until_version - version))
+        folds = read_folds(store, partition, version, index.digests, min(READ_EVENTS_MAX, until_version - version))
         if not folds:
             raise Corrupt(f"{usage_stream(partition)} ends before version {until_version}; verify the audit chain")
         for fold in folds:

@@ -8,7 +8,9 @@ from pathlib import Path
 import structlog
 
 from services.ingest.dedupe_index import DedupeIndex
-from services.ingest.growing_map import MAP_BYTES_MIN, IndexBroken
+from services.ingest.digests import Digests
+from services.ingest.index_entries import IndexBroken
+from services.ingest.index_limits import IndexLimits
 from services.kernel.errors import RuleViolated, Unavailable
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -19,11 +21,14 @@ log = structlog.get_logger()
 class IndexFolder:
     """Each generation of the index stands in a folder named by its number; the file `live` names the one in use."""
 
-    def __init__(self, path: Path, *, boot_id: str | None = None, map_bytes_min: int = MAP_BYTES_MIN) -> None:
-        """`boot_id` names this run of the machine; by default the operating system is asked."""
+    def __init__(
+        self, path: Path, digests: Digests, *, boot_id: str | None = None, limits: IndexLimits | None = None
+    ) -> None:
+        """`digests` are those of the log; `boot_id` names this run of the machine, by default as the system says."""
         self._path = path
         self._boot_id = _boot_id() if boot_id is None else boot_id
-        self._map_bytes_min = map_bytes_min
+        self._digests = digests
+        self._limits = limits
         self._lock: int | None = None
 
     def lock(self) -> None:
@@ -94,7 +99,7 @@ class IndexFolder:
         shutil.rmtree(self._path / str(number), ignore_errors=True)
 
     def _open(self, number: int) -> DedupeIndex:
-        return DedupeIndex(self._path / str(number), self._boot_id, self._map_bytes_min)
+        return DedupeIndex(self._path / str(number), self._boot_id, self._digests, self._limits)
 
     def _next_number(self) -> int:
         return max([self._live_number(), *self._numbers()]) + 1

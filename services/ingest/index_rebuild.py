@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from services.eventstore.store import EventStore
 from services.ingest.dedupe_index import DedupeIndex, Fold
-from services.ingest.growing_map import IndexBroken
+from services.ingest.index_entries import IndexBroken
 from services.ingest.index_fold import fold_stream
 from services.ingest.index_folder import IndexFolder
 from services.ingest.live_index import LiveIndex

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 from services.eventstore.event import BEGINNING, Position
 from services.ingest.dedupe_index import DedupeIndex
-from services.ingest.growing_map import IndexBroken
+from services.ingest.digests import Digests
+from services.ingest.index_entries import IndexBroken
 from services.kernel.clock import monotonic_s
 from services.kernel.errors import Unavailable
 
@@ -20,7 +21,9 @@ _BUSY = "the dedupe index is busy with a rebuild; send the same again later"
 class LiveIndex:
     """Whoever has the index lent is alone with it. An index that raises IndexBroken is closed and dropped at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, digests: Digests) -> None:
+        """`digests` are those of the log; every index that is put in has the same, and any thread may use them."""
+        self.digests = digests
         self._lock = threading.Lock()
         self._index: DedupeIndex | None = None
         self._generation = 0
@@ -96,6 +99,14 @@ class LiveIndex:
         with self._held(), self._dropped_when_broken() as index:
             yield index
 
+    @contextmanager
+    def lent_caught_up(self) -> Iterator[DedupeIndex]:
+        """The caught-up index, for a thread that may wait; raises Unavailable when there is none."""
+        with self._held():
+            self._require_caught_up()
+            with self._dropped_when_broken() as index:
+                yield index
+
     @asynccontextmanager
     async def at_hand(self) -> AsyncIterator[DedupeIndex]:
         """The caught-up index, for the event loop, which must not await while it has it.
@@ -108,8 +119,7 @@ class LiveIndex:
                 raise Unavailable(_BUSY)
             await asyncio.sleep(LEND_POLL_S)
         try:
-            if not self._is_caught_up:
-                raise Unavailable("the dedupe index is catching up with the log; send the same again later")
+            self._require_caught_up()
             with self._dropped_when_broken() as index:
                 yield index
         finally:
@@ -136,6 +146,10 @@ class LiveIndex:
             if broken is not None:
                 broken.abandon()
             raise
+
+    def _require_caught_up(self) -> None:
+        if not self._is_caught_up:
+            raise Unavailable("the dedupe index is catching up with the log; send the same again later")
 
     def _forget(self) -> DedupeIndex | None:
         index, self._index = self._index, None

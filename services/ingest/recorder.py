@@ -1,18 +1,20 @@
 """Records usage events: divides them among partitions, and puts the answers together."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from uuid import UUID
 
-from services.eventstore.event import Position
+import numpy as np
+from numpy.typing import NDArray
+
 from services.eventstore.store import EventStore
 from services.ingest.group_recorder import GroupRecorder
+from services.ingest.joined_usage import Usage
 from services.ingest.live_index import LiveIndex
-from services.ingest.partition import rows_by_partition
 from services.ingest.partition_writer import PartitionWriter
-from services.ingest.recording import Outcome, Recording
-from services.ingest.usage_columns import UsageColumns
+from services.ingest.recording import Commitment, Outcome, Recording
 from services.kernel.clock import Clock
+from services.kernel.errors import InvalidInput
 
 GATHER_S = 0.002
 GATHER_S_MAX = 0.010
@@ -25,25 +27,34 @@ class Recorder:
     def __init__(self, store: EventStore, clock: Clock, live: LiveIndex, partitions: int, replica: UUID) -> None:
         """`replica` names this process; no other may have the same."""
         self._partitions = partitions
-        self._writers = [
-            PartitionWriter(
-                GroupRecorder(store, clock, live, partition, replica).record, min(GATHER_S * partitions, GATHER_S_MAX)
-            )
-            for partition in range(partitions)
-        ]
+        gather_s = min(GATHER_S * partitions, GATHER_S_MAX)
+        recorders = [GroupRecorder(store, clock, live, partition, replica) for partition in range(partitions)]
+        self._writers = [PartitionWriter(recorder.prepared, recorder.record, gather_s) for recorder in recorders]
 
-    async def record(self, columns: UsageColumns) -> Recording:
+    async def record(self, usage: Usage, commitment: Commitment = Commitment.EACH) -> Recording:
         """What became of each usage event, told when all of them are durable; at least one.
 
-        Raises Unavailable when the log or the index cannot be used; some of the usage events may be recorded then. The
-        same may be sent again at any time.
+        Raises InvalidInput for an atomic batch of several sources, or one that is too large. Raises Unavailable when
+        the log or the index cannot be used; some of the usage events may be recorded then. The same may be sent again
+        at any time.
         """
-        rows = rows_by_partition(columns.sources, self._partitions)
-        if len(rows) == 1:
-            (partition,) = rows
-            return await self._writers[partition].submit(columns)
-        answers = [self._writers[partition].submit(columns.take(rows[partition])) for partition in rows]
-        return _put_together(rows, await _all(answers))
+        if commitment is not Commitment.EACH:
+            _require_one_source(usage)
+        parts = usage.divided(self._partitions)
+        answers = [self._writers[partition].submit(part, commitment) for partition, (_, part) in parts.items()]
+        if len(answers) == 1:
+            return await answers[0]
+        return _put_together([rows for rows, _ in parts.values()], await _all(answers))
+
+
+def _require_one_source(usage: Usage) -> None:
+    names = usage.source_names()
+    if len(names) > 1:
+        raise InvalidInput(
+            f"an atomic batch has usage events of {len(names)} sources; send one batch a source",
+            field="atomic",
+            reason="ATOMIC_SOURCES",
+        )
 
 
 async def _all(answers: Sequence["asyncio.Future[Recording]"]) -> list[Recording]:
@@ -56,11 +67,10 @@ async def _all(answers: Sequence["asyncio.Future[Recording]"]) -> list[Recording
     return recordings
 
 
-def _put_together(rows: Mapping[int, Sequence[int]], parts: Sequence[Recording]) -> Recording:
-    """The answers of the partitions, in the order of the request."""
-    count = sum(map(len, rows.values()))
-    outcomes, positions = [Outcome.RECORDED] * count, [Position(0)] * count
-    for part_rows, part in zip(rows.values(), parts, strict=True):
-        for row, outcome, position in zip(part_rows, part.outcomes, part.positions, strict=True):
-            outcomes[row], positions[row] = outcome, position
+def _put_together(rows: Sequence[NDArray[np.int64] | None], parts: Sequence[Recording]) -> Recording:
+    """The answers of several partitions, in the order of the request; `rows` are those of each part."""
+    count = sum(len(part.outcomes) for part in parts)
+    outcomes, positions = np.full(count, Outcome.RECORDED, np.uint8), np.zeros(count, np.int64)
+    for part_rows, part in zip(rows, parts, strict=True):
+        outcomes[part_rows], positions[part_rows] = part.outcomes, part.positions
     return Recording(outcomes, positions, [written for part in parts for written in part.written])

@@ -20,6 +20,8 @@ PROPERTIES_MAX = 64
 PROPERTY_TEXT_CHARACTERS_MAX = 1_024
 PROPERTY_KEYS_MAX = 256
 """Different property keys in one request; each takes a column of the stored batch."""
+RESERVED_SOURCE_PREFIX = "backfill/"
+"""Sources of this form are made by ingest itself, for the usage of backfills."""
 
 TIME_US_MIN = -62_135_596_800_000_000  # 0001-01-01T00:00:00Z
 TIME_US_MAX = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
@@ -38,14 +40,20 @@ def identifier_problems(field: str, column: Sequence[str]) -> dict[int, Problem]
     """Id, source, type and subject: 1 to 256 characters, none of them a control character."""
     if "" not in column and max(map(len, column)) <= IDENTIFIER_CHARACTERS_MAX and "".join(column).isprintable():
         return {}
-    return {row: _identifier_problem(field, text) for row, text in enumerate(column) if not is_identifier(text)}
+    return {row: identifier_problem(field, text) for row, text in enumerate(column) if not is_identifier(text)}
+
+
+def source_problems(column: Sequence[str], prefix: str = "") -> dict[int, Problem]:
+    """As every identifier; not of the reserved form, and not too long once `prefix` stands before it."""
+    bad = {name: problem for name in set(column) if (problem := source_problem(name, prefix)) is not None}
+    return {row: bad[name] for row, name in enumerate(column) if name in bad} if bad else {}
 
 
 def time_problems(
     seconds: Sequence[int], nanos: Sequence[int], is_set: Sequence[bool], now_us: int
 ) -> dict[int, Problem]:
     """Set, in the years 1 to 9999, nanos from 0 to 999,999,999, and not more than 24 hours after `now_us`."""
-    latest_us = min(now_us + FUTURE_MAX_US, TIME_US_MAX)
+    latest_us = latest_time_us(now_us)
     is_quick = (
         all(is_set)
         and min(seconds) * 1_000_000 >= TIME_US_MIN
@@ -55,13 +63,18 @@ def time_problems(
     )
     if is_quick:
         return {}
-    found = (_time_problem(*time, now_us, latest_us) for time in zip(seconds, nanos, is_set, strict=True))
+    found = (time_problem(*time, now_us, latest_us) for time in zip(seconds, nanos, is_set, strict=True))
     return {row: problem for row, problem in enumerate(found) if problem is not None}
+
+
+def latest_time_us(now_us: int) -> int:
+    """The latest time that is accepted."""
+    return min(now_us + FUTURE_MAX_US, TIME_US_MAX)
 
 
 def value_problems(column: Sequence[str]) -> dict[int, Problem]:
     """Plain decimal text with at most 26 integer and 12 fractional digits."""
-    bad = {text: _value_problem(text) for text in set(column) if not is_decimal_text(text)}
+    bad = {text: value_problem(text) for text in set(column) if not is_decimal_text(text)}
     return {row: bad[text] for row, text in enumerate(column) if text in bad} if bad else {}
 
 
@@ -95,7 +108,22 @@ def _property_problems(column: Sequence[Mapping[str, str]], refused: Collection[
             known.update(properties)
 
 
-def _identifier_problem(field: str, text: str) -> Problem:
+def source_problem(name: str, prefix: str) -> Problem | None:
+    """What is wrong with one source; None when nothing is."""
+    if not is_identifier(name):
+        return identifier_problem("source", name)
+    if name.startswith(RESERVED_SOURCE_PREFIX):
+        message = f'source begins with "{RESERVED_SOURCE_PREFIX}", which is reserved; name a backfill in the request'
+        return Problem("SOURCE_RESERVED", "source", message)
+    rest = IDENTIFIER_CHARACTERS_MAX - len(prefix)
+    if len(name) > rest:
+        message = f"source has {len(name)} characters; within this backfill, give at most {rest}"
+        return Problem("SOURCE_TOO_LONG", "source", message)
+    return None
+
+
+def identifier_problem(field: str, text: str) -> Problem:
+    """What is wrong with one text that is no identifier."""
     name = field.upper()
     if not text:
         return Problem(f"{name}_EMPTY", field, f"{field} is empty; give {IDENTIFIER_RULE}")
@@ -108,7 +136,8 @@ def _identifier_problem(field: str, text: str) -> Problem:
     return Problem(f"{name}_CONTROL_CHARACTER", field, message)
 
 
-def _time_problem(seconds: int, nanos: int, is_set: bool, now_us: int, latest_us: int) -> Problem | None:
+def time_problem(seconds: int, nanos: int, is_set: bool, now_us: int, latest_us: int) -> Problem | None:
+    """What is wrong with one time; None when nothing is. `latest_us` is the latest that is accepted."""
     if not is_set:
         return Problem("TIME_MISSING", "time", "time is missing; say when the usage happened")
     time_us = seconds * 1_000_000 + nanos // 1_000
@@ -124,7 +153,8 @@ def _time_problem(seconds: int, nanos: int, is_set: bool, now_us: int, latest_us
     return None
 
 
-def _value_problem(text: str) -> Problem:
+def value_problem(text: str) -> Problem:
+    """What is wrong with one text that is no decimal."""
     digits = _ANY_DECIMAL.fullmatch(text)
     if digits is None:
         return Problem("VALUE_NOT_DECIMAL", "value", f"value is {shown(text)}; {_DECIMAL_RULE}")
@@ -134,19 +164,26 @@ def _value_problem(text: str) -> Problem:
 
 def _row_problem(properties: Mapping[str, str]) -> Problem | None:
     if len(properties) > PROPERTIES_MAX:
-        message = f"there are {len(properties)} properties; send at most {PROPERTIES_MAX}"
-        return Problem("PROPERTIES_TOO_MANY", "properties", message)
-    for key, text in properties.items():
-        if not is_property_key(key):
-            message = f"a property is named {shown(key)}; use {PROPERTY_KEY_RULE}"
-            return Problem("PROPERTY_KEY_INVALID", "properties", message)
-        if len(text) > PROPERTY_TEXT_CHARACTERS_MAX:
-            message = f"the property has {len(text)} characters; send at most {PROPERTY_TEXT_CHARACTERS_MAX}"
-            return Problem("PROPERTY_TOO_LONG", f"properties.{key}", message)
-        if "\0" in text:
-            return Problem(
-                "PROPERTY_HAS_NUL", f"properties.{key}", "the property holds the character U+0000; remove it"
-            )
+        return property_count_problem(len(properties))
+    found = (property_problem(key, text) for key, text in properties.items())
+    return next((problem for problem in found if problem is not None), None)
+
+
+def property_count_problem(count: int) -> Problem:
+    """A usage event has too many properties."""
+    return Problem("PROPERTIES_TOO_MANY", "properties", f"there are {count} properties; send at most {PROPERTIES_MAX}")
+
+
+def property_problem(key: str, text: str) -> Problem | None:
+    """What is wrong with one property; None when nothing is."""
+    if not is_property_key(key):
+        message = f"a property is named {shown(key)}; use {PROPERTY_KEY_RULE}"
+        return Problem("PROPERTY_KEY_INVALID", "properties", message)
+    if len(text) > PROPERTY_TEXT_CHARACTERS_MAX:
+        message = f"the property has {len(text)} characters; send at most {PROPERTY_TEXT_CHARACTERS_MAX}"
+        return Problem("PROPERTY_TOO_LONG", f"properties.{key}", message)
+    if "\0" in text:
+        return Problem("PROPERTY_HAS_NUL", f"properties.{key}", "the property holds the character U+0000; remove it")
     return None
 
 

@@ -1,27 +1,41 @@
-"""The gRPC face of ingest."""
+"""The gRPC face of ingest: each door reads its kind of request, hands it to the intake, and words the answer."""
+
+from collections.abc import AsyncIterator
+from typing import Final, TypeAlias
 
 import grpc
 
 from meterlog.ingest.v1 import ingest_pb2, ingest_pb2_grpc
-from services.ingest.admission import Admission
-from services.ingest.answer import NOTHING_RECORDED, answer
-from services.ingest.compute import computed
-from services.ingest.recorder import Recorder
+from services.ingest import arrow_stream
+from services.ingest.admission import COLUMN_ROWS_A_ROW, JSON_MEMORY_FACTOR
+from services.ingest.answer import columns_answer, receipts, report_answer, results
+from services.ingest.arrow_usage import validate_stream
+from services.ingest.batch_size import require_batch_size
+from services.ingest.batch_stream import BatchStream, Draining
+from services.ingest.cloud_event import validate_cloud_events
+from services.ingest.cloud_event_request import cloud_events
+from services.ingest.intake import Asked, Intake, Taken
 from services.ingest.validate import validate
-from services.kernel.clock import Clock, epoch_us
-from services.kernel.errors import InvalidInput
+from services.kernel.errors import DomainError
+from services.rpc.errors import shortened, status_code
 
-INGEST_SERVICE = "meterlog.ingest.v1.IngestService"
-USAGE_EVENTS_MAX = 10_000
+INGEST_SERVICE: Final = "meterlog.ingest.v1.IngestService"
+JSON_EVENT_MARK: Final = b'"specversion"'
+"""Stands once in each CloudEvent in JSON, so that they can be counted before they are read."""
+
+RowsRequest: TypeAlias = ingest_pb2.RecordUsageRequest | ingest_pb2.RecordUsageStreamRequest
 
 
 class IngestFace(ingest_pb2_grpc.IngestServiceServicer):
     """Answers only what is durable in the log."""
 
-    def __init__(self, recorder: Recorder, clock: Clock) -> None:
-        self._recorder = recorder
-        self._clock = clock
-        self._admission = Admission()
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._draining = Draining()
+
+    def drain(self) -> None:
+        """Read streams no further; what was read of them is answered. Belongs to the event loop."""
+        self._draining.begin()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add this face to a server."""
@@ -33,17 +47,90 @@ class IngestFace(ingest_pb2_grpc.IngestServiceServicer):
         context: grpc.aio.ServicerContext[ingest_pb2.RecordUsageRequest, ingest_pb2.RecordUsageResponse],
     ) -> ingest_pb2.RecordUsageResponse:
         """Record a batch of usage events, each answered by itself."""
-        _require_batch_size(len(request.events))
-        with self._admission.held(len(request.events), request.ByteSize()):
-            now_us = epoch_us(self._clock.now())
-            validated = await computed(len(request.events), lambda: validate(request.events, now_us))
-            if not validated.rows:
-                return answer(validated, NOTHING_RECORDED)
-            return answer(validated, await self._recorder.record(validated.columns))
+        with self._intake.call():
+            taken = await self._taken(request)
+            return ingest_pb2.RecordUsageResponse(
+                results=results(taken.validated, taken.recording), receipts=receipts(taken.recording)
+            )
 
+    async def RecordUsageStream(
+        self,
+        request_iterator: AsyncIterator[ingest_pb2.RecordUsageStreamRequest],
+        context: grpc.aio.ServicerContext[ingest_pb2.RecordUsageStreamRequest, ingest_pb2.RecordUsageStreamResponse],
+    ) -> AsyncIterator[ingest_pb2.RecordUsageStreamResponse]:
+        """Record batches, each answered in its turn when it is durable."""
+        stream = BatchStream(self._wait_for_room, self._stream_answer, self._draining)
+        with self._intake.call():
+            async for answer in stream.answers(request_iterator):
+                yield answer
 
-def _require_batch_size(count: int) -> None:
-    if not 1 <= count <= USAGE_EVENTS_MAX:
-        raise InvalidInput(
-            f"the batch has {count} usage events; send 1 to {USAGE_EVENTS_MAX}", field="events", reason="BATCH_SIZE"
+    async def RecordUsageColumns(
+        self,
+        request: ingest_pb2.RecordUsageColumnsRequest,
+        context: grpc.aio.ServicerContext[ingest_pb2.RecordUsageColumnsRequest, ingest_pb2.RecordUsageColumnsResponse],
+    ) -> ingest_pb2.RecordUsageColumnsResponse:
+        """Record usage events in columns, each answered by itself."""
+        with self._intake.call():
+            content = request.arrow_ipc
+            sizes = arrow_stream.stream_sizes(content)
+            weight = -(-sizes.rows // COLUMN_ROWS_A_ROW)
+            asked = Asked(sizes.rows, weight, len(content) + sizes.size_bytes, request.atomic, request.backfill)
+            taken = await self._intake.take(asked, lambda now_us, prefix: validate_stream(content, now_us, prefix))
+            return columns_answer(taken.validated, taken.recording)
+
+    async def RecordCloudEvents(
+        self,
+        request: ingest_pb2.RecordCloudEventsRequest,
+        context: grpc.aio.ServicerContext[ingest_pb2.RecordCloudEventsRequest, ingest_pb2.RecordCloudEventsResponse],
+    ) -> ingest_pb2.RecordCloudEventsResponse:
+        """Record CloudEvents, each answered by itself."""
+        with self._intake.call():
+            count = len(request.events) or request.json.count(JSON_EVENT_MARK)
+            size_bytes = request.ByteSize() * JSON_MEMORY_FACTOR
+            asked = Asked(count, count, size_bytes, request.atomic, request.backfill)
+            taken = await self._intake.take(
+                asked, lambda now_us, prefix: validate_cloud_events(cloud_events(request), now_us, prefix)
+            )
+            return ingest_pb2.RecordCloudEventsResponse(
+                results=results(taken.validated, taken.recording), receipts=receipts(taken.recording)
+            )
+
+    async def GetUsageReport(
+        self,
+        request: ingest_pb2.GetUsageReportRequest,
+        context: grpc.aio.ServicerContext[ingest_pb2.GetUsageReportRequest, ingest_pb2.GetUsageReportResponse],
+    ) -> ingest_pb2.GetUsageReportResponse:
+        """What was sent to this process since its start."""
+        return report_answer(self._intake.report)
+
+    async def _wait_for_room(self, request: ingest_pb2.RecordUsageStreamRequest) -> None:
+        await self._intake.wait_for_room(_asked(len(request.events), request))
+
+    async def _stream_answer(
+        self, request: ingest_pb2.RecordUsageStreamRequest
+    ) -> ingest_pb2.RecordUsageStreamResponse:
+        try:
+            with self._intake.refusals():
+                taken = await self._taken(request)
+        except DomainError as error:
+            return ingest_pb2.RecordUsageStreamResponse(sequence=request.sequence, refusal=_refusal(error))
+        return ingest_pb2.RecordUsageStreamResponse(
+            sequence=request.sequence,
+            results=results(taken.validated, taken.recording),
+            receipts=receipts(taken.recording),
         )
+
+    async def _taken(self, request: ingest_pb2.RecordUsageRequest | ingest_pb2.RecordUsageStreamRequest) -> Taken:
+        require_batch_size(len(request.events))
+        asked = _asked(len(request.events), request)
+        return await self._intake.take(asked, lambda now_us, prefix: validate(request.events, now_us, prefix))
+
+
+def _asked(count: int, request: RowsRequest) -> Asked:
+    return Asked(count, count, request.ByteSize(), request.atomic, request.backfill)
+
+
+def _refusal(error: DomainError) -> ingest_pb2.BatchRefusal:
+    return ingest_pb2.BatchRefusal(
+        code=status_code(error).value[0], reason=error.reason, message=shortened(error.message)
+    )

@@ -1,13 +1,17 @@
-"""Turns the usage events of a request into columns, and sets the malformed ones aside."""
+"""Turns the usage events of a request for rows into valid rows, and sets the malformed ones aside."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import numpy as np
+
 from meterlog.ingest.v1.ingest_pb2 import UsageEvent
+from services.ingest.joined_usage import Usage
 from services.ingest.problem import Problem
-from services.ingest.rules import identifier_problems, property_problems, time_problems, value_problems
-from services.ingest.usage_columns import UsageColumns
+from services.ingest.rules import identifier_problems, property_problems, source_problems, time_problems, value_problems
+from services.ingest.same_keys import Rows
+from services.ingest.usage_rows import UsageRows
 
 DEFAULT_VALUE = "1"
 
@@ -16,28 +20,39 @@ DEFAULT_VALUE = "1"
 class Validated:
     """The well-formed usage events with their rows in the request, in order; the others' problems by row."""
 
-    columns: UsageColumns
-    rows: Sequence[int]
+    usage: Usage
+    rows: Rows
     problems: Mapping[int, Problem]
 
+    def count(self) -> int:
+        """How many usage events the request has, well-formed or not."""
+        return len(self.rows) + len(self.problems)
 
-def validate(events: Iterable[UsageEvent], now_us: int) -> Validated:
-    """Check every usage event by itself; a malformed one never touches its neighbours.
 
-    Of several problems of one usage event the first is told, in the order id, source, type, subject, time, value,
-    properties. `now_us` is the clock in microseconds since 1970-01-01 UTC.
+def validate(events: Iterable[UsageEvent], now_us: int, prefix: str = "") -> Validated:
+    """Check every usage event by itself; a malformed one never touches its neighbours. See `validate_fields`."""
+    return validate_fields(UsageFields.of(list(events)), now_us, prefix)
+
+
+def validate_fields(
+    fields: "UsageFields", now_us: int, prefix: str = "", refused: Mapping[int, Problem] | None = None
+) -> Validated:
+    """Of several problems of one usage event the first is told, in the order id, source, type, subject, time, value,
+    properties; before all of them those of `refused`.
+
+    `now_us` is the clock in microseconds since 1970-01-01 UTC. `prefix` goes before every source.
     """
-    fields = _Fields.of(list(events))
-    rows: Sequence[int] = range(len(fields.ids))
-    problems = fields.problems(now_us) if rows else {}
+    count = len(fields.ids)
+    problems = {**fields.problems(now_us, prefix, refused or {}), **(refused or {})} if count else {}
+    rows: Sequence[int] = range(count)
     if problems:
         rows = [row for row in rows if row not in problems]
         fields = fields.take(rows)
-    return Validated(fields.columns(), rows, problems)
+    return Validated(fields.rows(prefix), np.array(rows, np.int64), problems)
 
 
 @dataclass(frozen=True, slots=True)
-class _Fields:
+class UsageFields:
     """The fields of a request as they came, column by column."""
 
     ids: list[str]
@@ -51,10 +66,11 @@ class _Fields:
     properties: list[dict[str, str]]
 
     @staticmethod
-    def of(events: list[UsageEvent]) -> "_Fields":
+    def of(events: Sequence[UsageEvent]) -> "UsageFields":
+        """The fields of usage events."""
         times = [event.time for event in events]
         seconds = [time.seconds for time in times]
-        return _Fields(
+        return UsageFields(
             [event.id for event in events],
             [event.source for event in events],
             [event.type for event in events],
@@ -66,19 +82,21 @@ class _Fields:
             [{key: properties[key] for key in properties} for properties in [event.properties for event in events]],
         )
 
-    def problems(self, now_us: int) -> dict[int, Problem]:
+    def problems(self, now_us: int, prefix: str, refused: Mapping[int, Problem]) -> dict[int, Problem]:
+        """What is wrong, by row; the properties of `refused` rows do not count."""
         problems = {
             **value_problems(self.values),
             **time_problems(self.seconds, self.nanos, self.is_time_set, now_us),
             **identifier_problems("subject", self.subjects),
             **identifier_problems("type", self.types),
-            **identifier_problems("source", self.sources),
+            **source_problems(self.sources, prefix),
             **identifier_problems("id", self.ids),
         }
-        return {**property_problems(self.properties, problems.keys()), **problems}
+        return {**property_problems(self.properties, {**problems, **refused}.keys()), **problems}
 
-    def take(self, rows: Sequence[int]) -> "_Fields":
-        return _Fields(
+    def take(self, rows: Sequence[int]) -> "UsageFields":
+        """The usage events of these rows, in this order."""
+        return UsageFields(
             [self.ids[row] for row in rows],
             [self.sources[row] for row in rows],
             [self.types[row] for row in rows],
@@ -90,9 +108,10 @@ class _Fields:
             [self.properties[row] for row in rows],
         )
 
-    def columns(self) -> UsageColumns:
-        return UsageColumns(
-            self.sources,
+    def rows(self, prefix: str = "") -> UsageRows:
+        """What they say, in the types of the log; they must be well formed."""
+        return UsageRows(
+            [prefix + source for source in self.sources] if prefix else self.sources,
             self.types,
             self.subjects,
             self.ids,

@@ -37,6 +37,15 @@ NAMES: Final = frozenset(
         "swap.after_commit",
         "index.before_commit",
         "index.after_commit",
+        "archive.before_file",
+        "archive.after_file",
+        "archive.before_commit",
+        "archive.after_commit",
+        "archive.after_delete",
+        "index.before_spill",
+        "index.after_spill",
+        "index.before_merge",
+        "index.after_merge",
     }
 )
 """Every point there is, so that a matrix over them leaves none out."""

@@ -1,11 +1,12 @@
-"""The one mapping from domain errors to gRPC: canonical status, ErrorInfo, BadRequest.
+"""The one mapping from domain errors to gRPC: canonical status, ErrorInfo, BadRequest, RetryInfo.
 
 `google.rpc.code_pb2` is never imported: the KurrentDB client registers the same symbols, and both in one process clash.
 """
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from services.kernel.errors import (
@@ -26,6 +27,8 @@ from services.kernel.errors import (
 ERROR_DOMAIN = "meterlog"
 DETAILS_KEY = "grpc-status-details-bin"
 TEXT_BYTES_MAX = 600
+RETRY_AFTER_MS = "retry_after_ms"
+"""Metadata of an error that says how long to wait; it travels as RetryInfo, too."""
 
 STATUS_CODES: dict[type[DomainError], grpc.StatusCode] = {
     InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
@@ -65,10 +68,14 @@ def status_details(error: DomainError) -> bytes:
             for violation in error.violations
         ]
         status.details.append(_packed(BadRequest(field_violations=violations)))
+    if RETRY_AFTER_MS in error.metadata:
+        delay = Duration()
+        delay.FromMilliseconds(int(error.metadata[RETRY_AFTER_MS]))
+        status.details.append(_packed(RetryInfo(retry_delay=delay)))
     return bytes(status.SerializeToString())
 
 
-def _packed(message: ErrorInfo | BadRequest) -> AnyMessage:
+def _packed(message: ErrorInfo | BadRequest | RetryInfo) -> AnyMessage:
     packed = AnyMessage()
     packed.Pack(message)
     return packed

@@ -79,11 +79,16 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What a room builds: faces, workers in the order of their start, projections that can be rebuilt."""
+    """What a room builds: faces, workers in the order of their start, projections that can be rebuilt.
+
+    `on_drain` is called when the service begins to stop: it ends the streams that would otherwise last for ever. Each
+    returns at once.
+    """
 
     faces: tuple[Face, ...]
     workers: tuple[Worker, ...]
     projections: tuple[Rebuildable, ...]
+    on_drain: tuple[Callable[[], None], ...] = ()
 
 
 def run(name: str, build: Callable[[Context], Service], own_settings: Sequence[Setting] = ()) -> int:
@@ -159,6 +164,8 @@ async def _serve_until(
         log.info("draining")
     finally:
         await health.drain()
+        for end_streams in service.on_drain:
+            end_streams()
         await server.stop(settings.seconds("METERLOG_DRAIN_S"))
         interceptor.close()
         for worker in reversed(started):

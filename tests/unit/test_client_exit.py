@@ -98,7 +98,7 @@ def test_the_client_needs_neither_the_services_nor_their_libraries():
     program = (
         "import sys, meterlog.client\n"
         "roots = {name.partition('.')[0] for name in sys.modules}\n"
-        "print(*sorted(roots & {'services', 'sqlalchemy', 'pyarrow', 'lmdb', 'structlog', 'typer', 'rich', 'yaml'}))"
+        "print(*sorted(roots & {'services', 'sqlalchemy', 'pyarrow', 'numpy', 'structlog', 'typer', 'rich', 'yaml'}))"
     )
     with IngestInMemory() as ingest:
         assert run(program, ingest).stdout.strip() == ""

@@ -15,7 +15,7 @@ from services.eventstore.memory import MemoryEventStore
 from services.eventstore.store import EventStore
 from services.ingest import live_index
 from services.ingest.dedupe_index import DedupeIndex
-from services.ingest.growing_map import IndexBroken
+from services.ingest.index_entries import IndexBroken
 from services.kernel.errors import DomainError, RuleViolated, Unavailable
 from tests.ingest_room import Replica, Room, open_room, until, usage, words
 
@@ -49,7 +49,7 @@ def forget_which(folder: Path) -> None:
 
 
 def damage_file(folder: Path) -> None:
-    file = next(folder.glob("*/data.mdb"))
+    file = next(folder.glob("*/manifest"))
     file.write_bytes(os.urandom(file.stat().st_size))
 
 

@@ -5,11 +5,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.eventstore.event import Position
-from services.ingest.dedupe_index import Checkpoint, Fold
-from services.ingest.growing_map import IndexBroken
+from services.ingest.dedupe_index import Fold
+from services.ingest.digests import KEY
+from services.ingest.index_manifest import Checkpoint
+from services.ingest.index_entries import IndexBroken
 from services.ingest.index_folder import IndexFolder
 from services.kernel.errors import RuleViolated, Unavailable
 from services.projection.projection import Comparison, RebuildMode, RebuildProgress
@@ -77,7 +80,7 @@ def spoil(replica: Replica) -> None:
     with replica.live.lent() as index:
         ((partition, checkpoint),) = index.checkpoints().items()
         next_one = Checkpoint(checkpoint.version + 1, checkpoint.position, bytes(16))
-        index.fold(partition, Fold(next_one, [b"a key nobody has"], [b"nothing!"]))
+        index.fold(partition, Fold(next_one, np.array([(1, 2)], KEY), np.array([3], np.uint64)))
         index._checkpoints[partition] = checkpoint
 
 

@@ -1,18 +1,21 @@
 """Once, through any number of replicas, restarts, lost races and appends of which nobody knows what became of them."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.eventstore.event import NO_STREAM, NewEvent, StreamName, WrongExpectedVersion
 from services.eventstore.memory import MemoryEventStore
 from services.ingest import admission, durable_append, group_recorder
+from services.ingest.digests import KEY
 from services.ingest.group import Group
+from services.ingest.joined_usage import Usage, joined
 from services.ingest.partition_writer import PartitionWriter
-from services.ingest.recording import Recording
+from services.ingest.recording import Commitment, Recording
 from services.ingest.validate import validate
 from services.kernel.clock import epoch_us
 from services.kernel.errors import Overloaded, Unavailable
@@ -174,14 +177,19 @@ def test_a_request_that_nobody_waits_for_any_more_is_left_out(room: Room, replic
     assert room.recorded_ids() == ["patient"]
 
 
+def prepared(parts: Sequence[Usage], commitment: Commitment) -> Group:
+    batch = joined(parts)
+    return Group(batch, np.zeros(batch.num_rows, KEY), np.zeros(batch.num_rows, np.uint64), commitment)
+
+
 def test_callers_that_give_up_on_a_log_that_hangs_leave_nothing_in_memory() -> None:
     async def hanging(_group: Group) -> Recording:
         await asyncio.Event().wait()
         raise AssertionError("unreachable: nobody sets the event")
 
     async def impatient() -> tuple[int, int]:
-        writer = PartitionWriter(hanging, gather_s=0)
-        columns = validate([usage(f"e-{row}") for row in range(100)], epoch_us(NOON)).columns
+        writer = PartitionWriter(prepared, hanging, gather_s=0)
+        columns = validate([usage(f"e-{row}") for row in range(100)], epoch_us(NOON)).usage
         answers = [writer.submit(columns) for _ in range(50)]
         before = writer.waiting_rows()
         for answer in answers:

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meterlog.ingest.v1.ingest_pb2 import UsageEvent
+from services.ingest.usage_rows import UsageRows
 from services.ingest.validate import Validated, validate
 from services.kernel.clock import epoch_us
 from services.kernel.timestamp import to_timestamp
@@ -38,6 +39,11 @@ def named(key: str) -> Change:
 
 def checked(*events: UsageEvent) -> Validated:
     return validate(events, epoch_us(NOON))
+
+
+def rows(validated: Validated) -> UsageRows:
+    assert isinstance(validated.usage, UsageRows)
+    return validated.usage
 
 
 MALFORMED: list[tuple[str, Change, str, str]] = [
@@ -109,7 +115,7 @@ def test_a_malformed_usage_event_is_told_its_field_and_its_neighbours_are_accept
     problem = validated.problems[1]
     assert (problem.reason, problem.field) == (reason, field_at_fault)
     assert 20 < len(problem.message) < 400
-    assert (list(validated.columns.ids), list(validated.rows)) == (["before", "after"], [0, 2])
+    assert (list(rows(validated).ids), validated.rows.tolist()) == (["before", "after"], [0, 2])
 
 
 @pytest.mark.parametrize("change", [case[1] for case in WELL_FORMED], ids=[case[0] for case in WELL_FORMED])
@@ -131,7 +137,7 @@ def test_what_is_accepted_comes_out_exactly_as_it_was_sent() -> None:
     event = usage("e-1", "12.50", region="eu", input_tokens="12")
     event.time.CopyFrom(Timestamp(seconds=-1, nanos=999_999_999))
 
-    columns = checked(event).columns
+    columns = rows(checked(event))
 
     assert (columns.sources, columns.types, columns.subjects, columns.ids) == (
         ["gateway"], ["llm.completion"], ["tenant-1"], ["e-1"],
@@ -142,7 +148,7 @@ def test_what_is_accepted_comes_out_exactly_as_it_was_sent() -> None:
 
 
 def test_a_usage_event_without_a_value_counts_one() -> None:
-    assert checked(usage("e-1", "")).columns.values == [Decimal(1)]
+    assert rows(checked(usage("e-1", ""))).values == [Decimal(1)]
 
 
 def test_a_request_with_too_many_different_property_names_keeps_those_within_the_bound() -> None:
@@ -154,7 +160,7 @@ def test_a_request_with_too_many_different_property_names_keeps_those_within_the
         4: "PROPERTY_KEYS_TOO_MANY",
         5: "PROPERTY_KEYS_TOO_MANY",
     }
-    assert list(validated.rows) == [0, 1, 2, 3, 6]
+    assert validated.rows.tolist() == [0, 1, 2, 3, 6]
 
 
 def test_the_property_names_of_a_refused_usage_event_do_not_count() -> None:
@@ -162,11 +168,11 @@ def test_the_property_names_of_a_refused_usage_event_do_not_count() -> None:
 
     validated = checked(*refused, usage("plain", region="eu"))
 
-    assert list(validated.rows) == [6]
+    assert validated.rows.tolist() == [6]
 
 
 def test_a_request_in_which_everything_is_wrong_has_nothing_to_record() -> None:
     validated = checked(UsageEvent(), UsageEvent(id="x"))
 
-    assert (list(validated.rows), len(validated.columns)) == ([], 0)
+    assert (validated.rows.tolist(), len(validated.usage)) == ([], 0)
     assert [problem.reason for problem in validated.problems.values()].count("ID_EMPTY") == 1

@@ -1,0 +1,84 @@
+"""Answers a stream of batches in its order, several at once under way, and reads no further than can be taken."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Generic, TypeVar
+
+from services.kernel.errors import Unavailable
+
+BATCHES_UNDER_WAY_MAX: Final = 16
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+
+
+class Draining:
+    """Whether the service is about to stop: then streams are read no further, and what was read is answered."""
+
+    def __init__(self) -> None:
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        """From now on. Belongs to the event loop."""
+        self._begun.set()
+
+    async def wait(self) -> None:
+        """Return when it has begun; for as long as the stream lasts."""
+        await self._begun.wait()
+
+
+class BatchStream(Generic[Request, Response]):
+    """One stream. `wait_for_room` returns when a batch may be begun; `answer` records it, and tells a refusal, too."""
+
+    def __init__(
+        self,
+        wait_for_room: Callable[[Request], Awaitable[None]],
+        answer: Callable[[Request], Awaitable[Response]],
+        draining: Draining,
+    ) -> None:
+        self._wait_for_room = wait_for_room
+        self._answer = answer
+        self._draining = draining
+        self._answers: asyncio.Queue[asyncio.Task[Response] | None] = asyncio.Queue()
+        self._may_begin = asyncio.Semaphore(BATCHES_UNDER_WAY_MAX)
+
+    async def answers(self, requests: AsyncIterator[Request]) -> AsyncIterator[Response]:
+        """The answer to each request, in order, until the producer has no more.
+
+        Raises Unavailable behind the last answer when the service stops: what was sent after that is not read.
+        """
+        reading = asyncio.create_task(self._read(requests))
+        stopping = asyncio.create_task(self._stop(reading))
+        try:
+            while (answer := await self._answers.get()) is not None:
+                yield await answer
+                self._may_begin.release()
+            if reading.cancelled():
+                raise Unavailable("the service stops; send what was not answered again, on another connection")
+            await reading
+        finally:
+            stopping.cancel()
+            reading.cancel()
+            self._cancel_answers()
+
+    async def _read(self, requests: AsyncIterator[Request]) -> None:
+        try:
+            async for request in requests:
+                await self._may_begin.acquire()
+                await self._wait_for_room(request)
+                self._answers.put_nowait(asyncio.create_task(self._begun(request)))
+        finally:
+            self._answers.put_nowait(None)
+
+    async def _begun(self, request: Request) -> Response:
+        return await self._answer(request)
+
+    async def _stop(self, reading: "asyncio.Task[None]") -> None:
+        await self._draining.wait()
+        reading.cancel()
+
+    def _cancel_answers(self) -> None:
+        while not self._answers.empty():
+            answer = self._answers.get_nowait()
+            if answer is not None:
+                answer.cancel()

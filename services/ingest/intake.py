@@ -1,0 +1,101 @@
+"""What every door does with a request: limits, admission, the backfill's source, validation, recording, the report."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from services.ingest.admission import Admission
+from services.ingest.backfill import Backfills
+from services.ingest.client_limits import ClientLimits
+from services.ingest.compute import computed
+from services.ingest.recorder import Recorder
+from services.ingest.recording import Commitment, Recording, nothing_recorded
+from services.ingest.usage_report import UsageReport
+from services.ingest.validate import Validated
+from services.kernel.clock import Clock, epoch_us
+from services.rpc.authorization import EVERYBODY
+from services.rpc.interceptor import caller_of_call
+
+Validate: TypeAlias = Callable[[int, str], Validated]
+"""Takes the clock in microseconds since 1970, and what stands before every source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, and what it weighs: usage events as they count for memory, and bytes."""
+
+    usage_events: int
+    weight: int
+    size_bytes: int
+    is_atomic: bool
+    backfill: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a request was found to be, and what became of it."""
+
+    validated: Validated
+    recording: Recording
+
+
+class Intake:
+    """The way of a request from its door to the recorder. Belongs to one event loop."""
+
+    def __init__(
+        self, recorder: Recorder, clock: Clock, backfills: Backfills, limits: ClientLimits, report: UsageReport
+    ) -> None:
+        self._recorder = recorder
+        self._clock = clock
+        self._backfills = backfills
+        self._limits = limits
+        self._admission = Admission()
+        self.report = report
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Around everything that is done for one call: counts it among its client's, and in the report when it is
+        refused.
+        """
+        client = _client()
+        with self.report.refusals(client), self._limits.call(client):
+            yield
+
+    def refusals(self) -> AbstractContextManager[None]:
+        """Around one batch of a stream: counts it in the report when it is refused."""
+        return self.report.refusals(_client())
+
+    def calls_under_way(self) -> int:
+        """How many calls have not ended."""
+        return self._limits.calls_under_way()
+
+    async def wait_for_room(self, asked: Asked) -> None:
+        """Return when `take` would let such a request in, or after a while."""
+        await self._limits.wait(_client())
+        await self._admission.wait_for_room(_client(), asked.weight, asked.size_bytes)
+
+    async def take(self, asked: Asked, validate: Validate) -> Taken:
+        """Record what is valid; told when it is durable. Raises Overloaded when too much is under way."""
+        client = _client()
+        with self._admission.held(client, asked.weight, asked.size_bytes):
+            self._limits.take(client, asked.usage_events)
+            prefix = await self._backfills.prefix(asked.backfill)
+            now_us = epoch_us(self._clock.now())
+            validated = await computed(asked.usage_events, lambda: validate(now_us, prefix))
+            recording = await self._recording(validated, asked)
+        self.report.count(client, validated.problems, recording)
+        return Taken(validated, recording)
+
+    async def _recording(self, validated: Validated, asked: Asked) -> Recording:
+        if not len(validated.rows):
+            return nothing_recorded(0)
+        commitment = Commitment.ALL if asked.is_atomic else Commitment.EACH
+        if asked.is_atomic and validated.problems:
+            commitment = Commitment.NONE
+        return await self._recorder.record(validated.usage, commitment)
+
+
+def _client() -> str:
+    """The name of the caller's API key; "everybody" where none is configured."""
+    return caller_of_call.get(EVERYBODY).name

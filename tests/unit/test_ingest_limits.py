@@ -1,0 +1,171 @@
+"""No client takes what others need: limits per key on rate and calls, and a share of the room that all have."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from services.ingest import admission
+from services.ingest.admission import Admission
+from services.ingest.client_limits import CALLS_CONCURRENT, USAGE_PER_SECOND, ClientLimits
+from services.kernel.errors import InvalidInput, Overloaded
+from services.rpc.errors import RETRY_AFTER_MS, status_details
+from services.rpc.settings import Settings
+from tests.ingest_room import Replica, Room, open_room, usage, words
+
+
+class Time:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    with open_room(tmp_path) as opened:
+        yield opened
+
+
+def test_a_client_may_send_so_much_a_second_and_a_burst_after_a_pause() -> None:
+    time = Time()
+    limits = ClientLimits(100, 10, time)
+    limits.take("a", 200)
+
+    with pytest.raises(Overloaded) as refused:
+        limits.take("a", 1)
+    assert refused.value.reason == "CLIENT_RATE_EXCEEDED"
+    assert 0 < int(refused.value.metadata[RETRY_AFTER_MS]) <= 11
+
+    time.now_s += 0.5
+    limits.take("a", 10)
+    time.now_s += 1_000
+    limits.take("a", 200)
+    with pytest.raises(Overloaded):
+        limits.take("a", 1)
+
+
+def test_a_batch_larger_than_the_burst_is_let_in_and_paid_for_afterwards() -> None:
+    time = Time()
+    limits = ClientLimits(100, 10, time)
+    limits.take("a", 10_000)
+
+    time.now_s += 97
+    with pytest.raises(Overloaded) as refused:
+        limits.take("a", 1)
+    assert 1_000 <= int(refused.value.metadata[RETRY_AFTER_MS]) <= 1_011
+    time.now_s += 1.1
+    limits.take("a", 1)
+
+
+def test_what_one_client_sends_costs_no_other_anything() -> None:
+    limits = ClientLimits(100, 1, Time())
+    limits.take("noisy", 1_000_000)
+    limits.take("quiet", 1)
+    with limits.call("noisy"):
+        with pytest.raises(Overloaded) as refused, limits.call("noisy"):
+            pass
+        with limits.call("quiet"):
+            pass
+    assert refused.value.reason == "CLIENT_CALLS_TOO_MANY"
+    with limits.call("noisy"):
+        pass
+
+
+def test_without_a_rate_nothing_is_counted() -> None:
+    limits = ClientLimits(0, 1)
+    limits.take("a", 10**9)
+    limits.take("a", 10**9)
+    assert limits.wait_s("a") == 0
+
+
+def test_the_limits_are_settings() -> None:
+    declared = (USAGE_PER_SECOND, CALLS_CONCURRENT)
+    limits = ClientLimits.of(Settings(declared, {"METERLOG_CLIENT_USAGE_PER_SECOND": "10"}))
+    limits.take("a", 1_000)
+    assert limits.wait_s("a") > 0
+    for wrong in ({"METERLOG_CLIENT_USAGE_PER_SECOND": "-1"}, {"METERLOG_CLIENT_CALLS_CONCURRENT": "0"}):
+        with pytest.raises(InvalidInput):
+            ClientLimits.of(Settings(declared, wrong))
+
+
+def test_a_client_over_its_rate_is_refused_and_told_when_to_come_back(room: Room) -> None:
+    time = Time()
+    limits = ClientLimits(1, 10, time)
+    replica = Replica(room.store, room.folder / "a", room.clock, limits=limits)
+    replica.start()
+    assert room.outcomes(replica, usage("e-1"), usage("e-2")) == ["recorded"] * 2
+    with pytest.raises(Overloaded, match=r"wait 1\.000 s"):
+        room.send(replica, usage("e-3"))
+    time.now_s += 1
+    assert room.outcomes(replica, usage("e-3")) == ["recorded"]
+    replica.stop()
+
+
+def test_the_last_quarter_of_the_room_is_for_clients_that_hold_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "USAGE_EVENTS_ADMITTED_MAX", 80)
+    room = Admission()
+    with room.held("noisy", 60, 0):
+        with pytest.raises(Overloaded), room.held("noisy", 1, 0):
+            pass
+        with room.held("quiet", 10, 0), room.held("third", 9, 0):
+            with pytest.raises(Overloaded), room.held("quiet", 1, 0):
+                pass
+            with pytest.raises(Overloaded), room.held("fourth", 2, 0):
+                pass
+    with room.held("noisy", 80, 0):
+        pass
+
+
+def test_bytes_are_shared_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "BYTES_ADMITTED_MAX", 80)
+    room = Admission()
+    with room.held("noisy", 1, 60):
+        with pytest.raises(Overloaded), room.held("noisy", 1, 1):
+            pass
+        with room.held("quiet", 1, 20):
+            pass
+
+
+def test_who_waits_for_room_goes_on_when_there_is_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "USAGE_EVENTS_ADMITTED_MAX", 8)
+    order: list[str] = []
+
+    async def hold_on() -> None:
+        room = Admission()
+
+        async def waiting() -> None:
+            await room.wait_for_room("b", 8, 0)
+            order.append("let in")
+
+        with room.held("a", 1, 0):
+            waiter = asyncio.create_task(waiting())
+            await asyncio.sleep(0)
+            order.append("freed")
+        await waiter
+
+    asyncio.run(hold_on())
+    assert order == ["freed", "let in"]
+
+
+def test_a_refused_request_leaves_the_room_as_it_was(room: Room) -> None:
+    with room.replica() as replica:
+        for _ in range(300):
+            with pytest.raises(InvalidInput):
+                room.send(replica)
+        assert words(room.send(replica, usage("e-1")).results) == ["recorded"]
+        assert replica.intake.calls_under_way() == 0
+
+
+def test_a_client_over_its_limit_is_told_how_long_to_wait_in_the_words_of_grpc() -> None:
+    refused = Overloaded("over the limit; wait", metadata={RETRY_AFTER_MS: "1500"})
+    status = Status.FromString(status_details(refused))
+    retry = RetryInfo()
+    assert status.details[-1].Unpack(retry)
+    assert retry.retry_delay.ToMilliseconds() == 1_500
