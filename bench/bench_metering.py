@@ -23,6 +23,7 @@ from metering_measures import Row  # noqa: E402 (as above)
 from rich.console import Console  # noqa: E402 (as above)
 from rich.table import Table  # noqa: E402 (as above)
 
+WIDTH = 130
 AT_LEAST, AT_MOST = "at least", "at most"
 TARGETS: dict[str, tuple[str, float]] = {
     "record_usage_rows": (AT_LEAST, 100_000),
@@ -67,7 +68,7 @@ def measured(folder: Path, events: int, seconds: float, freshness_s: float) -> I
     yield from measures.asked(folder)
     yield from measures.recorded_as_much_again(folder, events)
     yield from measures.replayed_as_much_again(folder)
-    yield from measures.freshness(folder, events, freshness_s)
+    yield from measures.freshness(folder, freshness_s)
     yield from measures.ceilings(folder, events)
 
 
@@ -77,7 +78,7 @@ def show(rows: list[Row]) -> None:
     for row in rows:
         peer, ratio = f"{row.peer:,.0f}" if row.peer else "", f"{row.ratio:.1f}" if row.ratio else ""
         table.add_row(row.name, f"{row.value:,} {row.unit}", peer, ratio, verdict(row))
-    Console().print(table)
+    Console(width=WIDTH).print(table)
 
 
 def verdict(row: Row) -> str:

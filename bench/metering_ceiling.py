@@ -3,6 +3,7 @@
 from pathlib import Path
 from time import perf_counter
 
+import metering_load as load
 import polars as pl
 
 
@@ -11,9 +12,9 @@ def replay(parquet: Path, usage_events: int) -> float:
     started_s = perf_counter()
     usage = pl.scan_parquet(parquet).with_columns(pl.col("time").dt.truncate("1h").alias("hour"))
     for event_type, groups, total in (
-        ("api.call", [], pl.len()),
-        ("llm.completion", ["p.model"], pl.col("value").sum()),
-        ("storage.write", ["p.region"], pl.col("value").sum()),
+        (load.COUNTED, [], pl.len()),
+        (load.BY_REGION, ["p.region"], pl.col("value").sum()),
+        (load.BY_MODEL, ["p.model"], pl.col("value").sum()),
     ):
         of_type = usage.filter(pl.col("type").cast(pl.String) == event_type)
         of_type.group_by(["hour", "subject", *groups]).agg(total).collect()
@@ -25,8 +26,8 @@ def query(parquet: Path, subject: str) -> float:
     started_s = perf_counter()
     (
         pl.scan_parquet(parquet)
-        .filter(pl.col("type").cast(pl.String) == "llm.completion", pl.col("subject").cast(pl.String) == subject)
-        .group_by(pl.col("time").dt.truncate("1d"), "p.model")
+        .filter(pl.col("type").cast(pl.String) == load.BY_REGION, pl.col("subject").cast(pl.String) == subject)
+        .group_by(pl.col("time").dt.truncate("1d"), "p.region")
         .agg(pl.col("value").sum())
         .collect()
     )

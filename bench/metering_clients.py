@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import cache
 from itertools import cycle
 from time import perf_counter
 from typing import Any
@@ -26,23 +27,23 @@ ROWS_CALLERS = 4
 SINGLE_CALLERS = 64
 
 METERS = (
-    aggregator_pb2.Meter(slug="requests", event_type="api.call", aggregation=aggregator_pb2.AGGREGATION_COUNT),
+    aggregator_pb2.Meter(slug="requests", event_type=load.COUNTED, aggregation=aggregator_pb2.AGGREGATION_COUNT),
     aggregator_pb2.Meter(
         slug="tokens",
-        event_type="llm.completion",
+        event_type=load.BY_REGION,
         aggregation=aggregator_pb2.AGGREGATION_SUM,
-        group_by=["model"],
+        group_by=["region"],
     ),
     aggregator_pb2.Meter(
         slug="stored",
-        event_type="storage.write",
+        event_type=load.BY_MODEL,
         aggregation=aggregator_pb2.AGGREGATION_SUM,
-        group_by=["region"],
+        group_by=["model"],
     ),
 )
 PERCENTILE = aggregator_pb2.Meter(
     slug="tokens_p95",
-    event_type="llm.completion",
+    event_type=load.BY_REGION,
     aggregation=aggregator_pb2.AGGREGATION_PERCENTILE,
     percentile="95",
 )
@@ -56,7 +57,7 @@ def create_meters(aggregator: Serving, meters: tuple[aggregator_pb2.Meter, ...])
             stub.CreateMeter(aggregator_pb2.CreateMeterRequest(meter=meter), timeout=3_600.0)
 
 
-def send_columns(ingest: Serving, usage_events: int, first: int = 0) -> list[float]:
+def send_columns(ingest: Serving, usage_events: int, week: int = 0) -> list[float]:
     """Record the load in columns, made while it is timed; seconds from the start to the answer of each call."""
     started_s, answered_s = perf_counter(), []
     with ingest.channel() as channel, ThreadPoolExecutor(COLUMNS_IN_FLIGHT) as senders:
@@ -70,7 +71,7 @@ def send_columns(ingest: Serving, usage_events: int, first: int = 0) -> list[flo
                 raise AssertionError(f"every id is new, so all must be recorded: {answer.exceptions[:1]}")
             answered_s.append(perf_counter() - started_s)
 
-        list(senders.map(send, load.batches(usage_events, COLUMNS_ROWS, first)))
+        list(senders.map(send, load.batches(usage_events, COLUMNS_ROWS, week)))
     return sorted(answered_s)
 
 
@@ -134,10 +135,11 @@ def requests(source: str, batch: int) -> Iterator[ingest_pb2.RecordUsageRequest]
         yield request
 
 
+@cache
 def _drawn() -> list[tuple[str, str, int, int, str, dict[str, str]]]:
     """Type, subject, seconds and nanoseconds, value and properties of usage events of the load."""
     found = []
-    for row in load.batch(0, 10_000).to_pylist():
+    for row in next(load.batches(10_000, 10_000)).to_pylist():
         at = row["time"]
         value = format(row["value"].normalize(), "f")
         properties = {"model": row["p.model"], "region": row["p.region"]}
@@ -156,7 +158,7 @@ def totals_at(stub: Any, position: int) -> None:
     """Return when the aggregator answers with all usage up to `position`."""
     start, end = _month()
     request = aggregator_pb2.QueryTotalsRequest(
-        subject="customer-0500", meters=["requests"], start_at=start, end_at=end, min_position=position
+        subject=load.SUBJECTS[500], meters=["requests"], start_at=start, end_at=end, min_position=position
     )
     stub.QueryTotals(request, timeout=CALL_TIMEOUT_S)
 

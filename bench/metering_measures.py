@@ -21,6 +21,7 @@ from metering_services import ROOT, serving, store_url
 
 from meterlog.aggregator.v1 import aggregator_pb2_grpc, storage_pb2, storage_pb2_grpc
 from meterlog.ingest.v1 import ingest_pb2_grpc
+from services.cli.simulating.load import SCHEMA
 
 GIBIBYTE = 1024**3
 PEER_EVENTS = 50_000
@@ -75,7 +76,7 @@ def recorded_as_much_again(folder: Path, events: int) -> Iterator[Row]:
     """What a usage event costs over twice the load, against the first tenth of it."""
     reached_s = json.loads((folder / "reached.json").read_text())
     with serving("ingest", folder) as ingest:
-        again_s = clients.send_columns(ingest, events, events)
+        again_s = clients.send_columns(ingest, events, week=1)
     whole = reached_s + [reached_s[-1] + at_s for at_s in again_s]
     yield Row("record_cost_growth", round(growth(whole), 3), "times")
 
@@ -112,8 +113,8 @@ def asked(folder: Path) -> Iterator[Row]:
         stub = aggregator_pb2_grpc.AggregatorServiceStub(channel)
         storage = storage_pb2_grpc.UsageStorageServiceStub(channel)
         archived = storage.CompactUsageArchive(storage_pb2.CompactUsageArchiveRequest(), timeout=REPLAY_TIMEOUT_S)
-        subjects = load.SUBJECTS.to_pylist()
-        took = [clients.query(stub, "stored", subjects[number * 3 % 1_000], ("region",)) for number in range(QUERIES)]
+        subjects = load.SUBJECTS
+        took = [clients.query(stub, "stored", subjects[number * 3 % 1_000], ("model",)) for number in range(QUERIES)]
         yield milliseconds("query_month_p50", median(took))
         yield milliseconds("query_month_p99", percentile(took, 99))
         chosen = subjects[:LARGEST_CUSTOMERS] + subjects[LARGEST_CUSTOMERS :: len(subjects) // SLOW_QUERIES]
@@ -125,7 +126,7 @@ def asked(folder: Path) -> Iterator[Row]:
         yield memory("aggregator_memory_peak", aggregator.peak_bytes())
 
 
-def freshness(folder: Path, events: int, seconds: float) -> Iterator[Row]:
+def freshness(folder: Path, seconds: float) -> Iterator[Row]:
     """From the answer that usage is recorded until the aggregator has counted it, under steady load."""
     took: list[float] = []
     with (
@@ -138,18 +139,17 @@ def freshness(folder: Path, events: int, seconds: float) -> Iterator[Row]:
         recording = ingest_pb2_grpc.IngestServiceStub(to_ingest)
         counting = aggregator_pb2_grpc.AggregatorServiceStub(to_aggregator)
 
-        def record_and_wait(number: int) -> None:
-            batch = load.batch(2 * events + number * FRESHNESS_BATCH, FRESHNESS_BATCH)
+        def record_and_wait(batch: pa.RecordBatch) -> None:
             position = clients.record_batch(recording, batch)
             answered_s = perf_counter()
             clients.totals_at(counting, position)
             took.append(perf_counter() - answered_s)
 
-        started_s, batches = perf_counter(), int(seconds * FRESHNESS_RATE / FRESHNESS_BATCH)
-        pending = []
-        for number in range(batches):
+        started_s, pending = perf_counter(), []
+        batches = load.batches(int(seconds * FRESHNESS_RATE), FRESHNESS_BATCH, week=2)
+        for number, batch in enumerate(batches):
             sleep(max(0.0, started_s + number * FRESHNESS_BATCH / FRESHNESS_RATE - perf_counter()))
-            pending.append(callers.submit(record_and_wait, number))
+            pending.append(callers.submit(record_and_wait, batch))
         for each in pending:
             each.result()
         kept = seconds / (perf_counter() - started_s)
@@ -160,7 +160,7 @@ def freshness(folder: Path, events: int, seconds: float) -> Iterator[Row]:
 
 def peer_rates(folder: Path) -> tuple[float, float]:
     """What the peer records, and folds, a second."""
-    events = [_plain(row) for row in load.batch(0, PEER_EVENTS).to_pylist()]
+    events = [_plain(row) for row in next(load.batches(PEER_EVENTS, PEER_EVENTS)).to_pylist()]
     peer = Peer(folder)
     recorded = peer.record([events[start : start + PEER_BATCH] for start in range(0, len(events), PEER_BATCH)])
     folded = peer.fold()
@@ -178,11 +178,11 @@ def _plain(row: dict[str, Any]) -> UsageEvent:
 def ceilings(folder: Path, events: int) -> Iterator[Row]:
     """What Polars does with the same usage in a Parquet file."""
     file = folder / "load.parquet"
-    with pq.ParquetWriter(file, load.batch(0, 1).schema) as writer:
+    with pq.ParquetWriter(file, SCHEMA) as writer:
         for batch in load.batches(events, 500_000):
             writer.write_table(pa.Table.from_batches([batch]))
     yield rate("ceiling_replay_polars", ceiling.replay(file, events))
-    yield milliseconds("ceiling_query_polars", ceiling.query(file, "customer-0000"))
+    yield milliseconds("ceiling_query_polars", ceiling.query(file, load.SUBJECTS[0]))
 
 
 def milliseconds(name: str, seconds: float) -> Row:

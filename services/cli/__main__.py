@@ -8,15 +8,21 @@ import typer
 
 from services.cli.commands.apply import apply
 from services.cli.commands.audit import audit_app
+from services.cli.commands.backfills import backfills_app
 from services.cli.commands.clock import clock_app
+from services.cli.commands.corrections import corrections_app
 from services.cli.commands.demo import demo
 from services.cli.commands.import_file import import_file
 from services.cli.commands.invoices import invoices_app
 from services.cli.commands.log import log_app
+from services.cli.commands.meters import meters_app
+from services.cli.commands.periods import periods_app
 from services.cli.commands.projections import projections_app
 from services.cli.commands.rebuild import rebuild
+from services.cli.commands.simulate import simulate
 from services.cli.commands.up import up
-from services.cli.commands.usage import usage
+from services.cli.commands.usage import usage_app
+from services.cli.commands.usage_archive import archive_app
 from services.cli.failure import CommandFailed, ExitCode, misused
 from services.cli.proxy import no_proxy_on_loopback
 from services.cli.screen import show_failure
@@ -32,14 +38,20 @@ app = typer.Typer(
 )
 app.command("up")(up)
 app.command("apply")(apply)
+app.add_typer(meters_app, name="meters")
 app.command("import")(import_file)
-app.command("usage")(usage)
+app.add_typer(usage_app, name="usage")
+app.add_typer(corrections_app, name="corrections")
+app.add_typer(backfills_app, name="backfills")
+app.add_typer(periods_app, name="periods")
 app.add_typer(invoices_app, name="invoices")
 app.command("rebuild")(rebuild)
 app.add_typer(projections_app, name="projections")
 app.add_typer(audit_app, name="audit")
 app.add_typer(log_app, name="log")
+app.add_typer(archive_app, name="archive")
 app.add_typer(clock_app, name="clock")
+app.command("simulate")(simulate)
 app.command("demo")(demo)
 
 

@@ -9,6 +9,9 @@ import grpc
 from google.protobuf.message import Message
 
 from meterlog.aggregator.v1.aggregator_pb2_grpc import AggregatorServiceStub
+from meterlog.aggregator.v1.correction_pb2_grpc import CorrectionServiceStub
+from meterlog.aggregator.v1.storage_pb2_grpc import UsageStorageServiceStub
+from meterlog.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 from meterlog.notifier.v1.notifier_pb2_grpc import NotifierServiceStub
 from meterlog.rating.v1.rating_pb2_grpc import RatingServiceStub
 from services.cli.addresses import SERVICES, find_addresses
@@ -44,6 +47,14 @@ class Service:
         except grpc.RpcError as error:
             raise self._failed(error) from error
 
+    def stream_until(self, method: "grpc.UnaryStreamMultiCallable[Q, R]", request: Q, timeout_s: float) -> Iterator[R]:
+        """The answers to one request, as they come, for so long; that it ends then is no failure."""
+        try:
+            yield from self.stream(method, request, timeout_s)
+        except CallFailed as failed:
+            if failed.code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise
+
     def _failed(self, error: grpc.RpcError) -> CallFailed:
         assert isinstance(error, grpc.Call)
         return explain(self.name, self.address, error)
@@ -54,10 +65,14 @@ class Services:
 
     def __init__(self, addresses: Mapping[str, str], api_key: str = "") -> None:
         self._services = {name: Service(name, addresses[name], api_key) for name in SERVICES}
+        self.ingest = self._services["ingest"]
         self.aggregator = self._services["aggregator"]
         self.rating = self._services["rating"]
         self.notifier = self._services["notifier"]
+        self.recording = IngestServiceStub(self.ingest.channel)
         self.meters = AggregatorServiceStub(self.aggregator.channel)
+        self.corrections = CorrectionServiceStub(self.aggregator.channel)
+        self.storage = UsageStorageServiceStub(self.aggregator.channel)
         self.billing = RatingServiceStub(self.rating.channel)
         self.webhooks = NotifierServiceStub(self.notifier.channel)
 

@@ -5,14 +5,16 @@ from pathlib import Path
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from services.cli.importing.command import ImportProgress, import_usage
+from services.cli.importing.file_format import FileFormat
 from services.cli.importing.sending import IN_FLIGHT_MAX
 from services.cli.importing.summary import ImportSummary
+from services.cli.importing.web_request import WebLogOptions
 from services.cli.screen import Screen
 
 
 def import_with_bar(
     file: Path,
-    mapping: Path,
+    mapping: Path | None = None,
     *,
     address: str,
     var: Path,
@@ -20,6 +22,9 @@ def import_with_bar(
     api_key: str = "",
     restart: bool = False,
     in_flight: int = IN_FLIGHT_MAX,
+    format: FileFormat | None = None,  # noqa: A002 (what the option is called)
+    web: WebLogOptions | None = None,
+    backfill: str = "",
 ) -> ImportSummary:
     """Import `file` and return what became of its rows; raises what `import_usage` raises.
 
@@ -49,6 +54,9 @@ def import_with_bar(
             restart=restart,
             on_progress=show,
             in_flight=in_flight,
+            format=format,
+            web=web,
+            backfill=backfill,
         )
     finally:
         if bars.live.is_started:

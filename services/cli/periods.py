@@ -1,6 +1,6 @@
 """Closed periods, as the commands read them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from threading import Event
 from typing import Final
 
@@ -13,15 +13,25 @@ from services.kernel.clock import monotonic_s
 POLL_S: Final = 0.1
 
 
-def count_closed(services: Services) -> int:
-    """How many periods of customers are closed."""
+def list_closed(
+    services: Services, customer: str = "", period: str = "", *, only_restated: bool = False
+) -> Iterator[aggregator.ClosedPeriod]:
+    """Closed periods, newest first; of one customer, or of one kind, unless empty."""
 
     def fetch(token: str) -> tuple[Iterable[aggregator.ClosedPeriod], str]:
-        request = aggregator.ListClosedPeriodsRequest(page_size=PAGE_SIZE, page_token=token)
+        request = aggregator.ListClosedPeriodsRequest(
+            subject=customer, period=period, only_restated=only_restated, page_size=PAGE_SIZE, page_token=token
+        )
         response = services.aggregator.call(services.meters.ListClosedPeriods, request)
         return response.periods, response.next_page_token
 
-    return sum(1 for _ in every_page(fetch))
+    return every_page(fetch)
+
+
+def count_closed(services: Services) -> int:
+    """How many periods of customers are closed."""
+
+    return sum(1 for _ in list_closed(services))
 
 
 def wait_until_closed(services: Services, count: int, timeout_s: float) -> None:

@@ -21,23 +21,26 @@ Cell = tuple[datetime, tuple[str, ...]]
 
 SUBJECT: Final = "subject"
 
-_WINDOWS = {
-    Window.NONE: aggregator.WINDOW_NONE,
-    Window.HOUR: aggregator.WINDOW_HOUR,
-    Window.DAY: aggregator.WINDOW_DAY,
-    Window.MONTH: aggregator.WINDOW_MONTH,
-}
+ROWS_PER_PAGE: Final = 10_000
+
+_WINDOWS = {window: aggregator.Window.Value(f"WINDOW_{window.name}") for window in Window}
 
 
 @dataclass(frozen=True, slots=True)
 class UsageQuestion:
-    """Which usage: of which customers (none named: all), when, in which windows of which zone, by which groups."""
+    """Which usage: of which customers (none named: all), when, in which windows of which zone, by which groups.
+
+    `filters` are conditions on group-by keys, `top` above 0 keeps so many groups, `as_of` above 0 is a log position.
+    """
 
     span: Span
     customers: tuple[str, ...] = ()
     window: Window = Window.NONE
     zone: str = "UTC"
     group_by: tuple[str, ...] = ()
+    filters: tuple[aggregator.UsageCondition, ...] = ()
+    top: int = 0
+    as_of: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,11 @@ class UsageRow:
     span: Span
     group: Mapping[str, str]
     quantity: str | None
+
+
+def grouping(names: Iterable[str] | None) -> tuple[str, ...]:
+    """The group-by keys of the contract for those that people type."""
+    return tuple(SUBJECT if name == "customer" else name for name in names or ())
 
 
 def meter_slugs(services: Services) -> tuple[str, ...]:
@@ -72,17 +80,28 @@ def read_usage(services: Services, meter: str, question: UsageQuestion, min_posi
         time_zone=question.zone,
         group_by=question.group_by,
         min_position=min_position,
+        filters=question.filters,
+        top=question.top,
+        as_of=question.as_of,
+        page_size=ROWS_PER_PAGE,
     )
-    response = services.aggregator.call(services.meters.QueryUsage, request)
-    return [
-        UsageRow(
-            meter,
-            Span(from_timestamp(row.start_at), from_timestamp(row.end_at)),
-            dict(row.group),
-            row.value if row.HasField("value") else None,
-        )
-        for row in response.rows
-    ]
+
+    def fetch(token: str) -> tuple[Iterable[aggregator.UsageRow], str]:
+        request.page_token = token
+        response = services.aggregator.call(services.meters.QueryUsage, request)
+        return response.rows, response.next_page_token
+
+    return [usage_row(meter, row) for row in every_page(fetch)]
+
+
+def usage_row(meter: str, row: aggregator.UsageRow) -> UsageRow:
+    """The row of a message."""
+    return UsageRow(
+        meter,
+        Span(from_timestamp(row.start_at), from_timestamp(row.end_at)),
+        dict(row.group),
+        row.value if row.HasField("value") else None,
+    )
 
 
 def usage_document(rows: Iterable[UsageRow]) -> list[dict[str, object]]:

@@ -59,11 +59,14 @@ def test_what_changed_is_applied_and_what_cannot_change_is_refused_by_itself(tmp
     written = (EXAMPLE / "catalogue.yaml").read_text()
     ask("apply", "-f", str(EXAMPLE / "catalogue.yaml"))
     changed = tmp_path / "changed.yaml"
-    changed.write_text(written.replace('"0.0125"', '"0.015"').replace("aggregation: max", "aggregation: min"))
+    written = written.replace('"0.0125"', '"0.015"').replace("aggregation: max", "aggregation: min")
+    changed.write_text(written.replace("customer: tenant-7,", "customer: tenant-6,"))
     document = ask("apply", "-f", str(changed), fails=1)
-    assert actions(document) == {"update": 1, "unchanged": 19, "refused": 1}
-    (updated,) = [item for item in document["items"] if item["action"] == "update"]
-    assert updated["changes"] == [{"field": "prices[3].package.package_amount", "old": "0.0125", "new": "0.015"}]
+    assert actions(document) == {"update": 2, "unchanged": 18, "refused": 1}
+    (meter, plan) = [item for item in document["items"] if item["action"] == "update"]
+    assert meter["changes"] == [{"field": "aggregation", "old": "max", "new": "min"}]
+    assert plan["changes"] == [{"field": "prices[3].package.package_amount", "old": "0.0125", "new": "0.015"}]
+    assert [version["aggregation"] for version in ask("meters", "versions", meter["key"])] == ["max", "min"]
 
 
 def test_a_plan_whose_tiers_do_not_rise_is_refused_at_its_place_in_the_file(tmp_path: Path, ask: Ask) -> None:

@@ -16,6 +16,7 @@ from services.cli.declared.catalogue import read_catalogue
 from services.cli.demo.declarations import METERS, catalogue_yaml
 from services.cli.demo.folder import MARKER, take_fresh_folder
 from services.cli.demo.receiver import Receiver
+from services.cli.demo.repairing import Repair, Repaired
 from services.cli.demo.report import Findings, ImportCounts, checks, proof_document, report_document
 from services.cli.demo.stores import open_stores
 from services.cli.demo.trace import CUSTOMERS, PlainCount, Trace
@@ -145,6 +146,21 @@ TRACE = Trace(
 )
 ONE_REQUEST = dict(zip(METERS, ("1", "5", "7", "5"), strict=True))
 REBUILT = Rebuilt("aggregator", "usage_windows", 9, 9, "aa-bb", "aa-bb", equal=True, swapped=True)
+CLOSED, LATE, AMENDED, CANCELLED = (
+    dict(zip(METERS, totals, strict=True))
+    for totals in (
+        ("1", "5", "7", "5"),
+        ("201", "20005", "2007", "100"),
+        ("201", "70005", "2007", "50005"),
+        ("1", "50005", "7", "50005"),
+    )
+)
+REPAIRED = Repaired(
+    "tenant-0",
+    CLOSED,
+    "5",
+    (Repair("late", LATE), Repair("amended", AMENDED), Repair("cancelled", CANCELLED), Repair("reverted", AMENDED)),
+)
 GOOD = Findings(
     first_import=ImportCounts(read=8, recorded=8, duplicate=0, invalid=0),
     second_import=ImportCounts(read=8, recorded=0, duplicate=8, invalid=0),
@@ -152,6 +168,7 @@ GOOD = Findings(
     invoices=[invoice(customer) for customer in CUSTOMERS],
     webhooks_delivered=8,
     webhooks_verified=8,
+    repaired=REPAIRED,
     rebuilt=[REBUILT],
     audit=Verification(True, 9, "ab", sealed=9),
     checkpoint="meterlog/aa\n9\n",
@@ -170,6 +187,8 @@ def test_a_story_without_a_flaw_passes_every_check() -> None:
         replace(GOOD, second_import=ImportCounts(8, 1, 7, 0)),
         replace(GOOD, usage=GOOD.usage[1:]),
         replace(GOOD, usage=[*GOOD.usage[1:], replace(GOOD.usage[0], quantity="2")]),
+        replace(GOOD, repaired=replace(REPAIRED, repairs=(*REPAIRED.repairs[:3], Repair("reverted", CANCELLED)))),
+        replace(GOOD, repaired=replace(REPAIRED, closed=dict(CLOSED, requests="2"))),
         replace(GOOD, invoices=GOOD.invoices[1:]),
         replace(GOOD, invoices=[*GOOD.invoices[1:], GOOD.invoices[1]]),
         replace(GOOD, invoices=[*GOOD.invoices[1:], rating.Invoice(customer="tenant-0", total="1.00")]),
@@ -188,7 +207,7 @@ def test_any_flaw_fails_a_check(flawed: Findings) -> None:
 
 def test_the_report_has_the_keys_that_were_promised() -> None:
     report = report_document(GOOD)
-    assert list(report) == ["usage_events", "usage", "invoices", "webhooks", "rebuild", "audit"]
+    assert list(report) == ["usage_events", "usage", "invoices", "webhooks", "repairs", "rebuild", "audit"]
     assert report["usage_events"] == {"read": 8, "recorded": 8, "duplicate_on_second_import": 8, "invalid": 0}
     assert report["audit"] == {"verified": True, "events": 9}
     assert report["rebuild"] == [

@@ -3,11 +3,13 @@
 from google.protobuf.message import Message
 
 from meterlog.aggregator.v1 import aggregator_pb2 as aggregator
+from meterlog.client.condition import condition_messages
 from meterlog.notifier.v1 import notifier_pb2 as notifier
 from meterlog.rating.v1 import rating_pb2 as rating
 from services.cli.declared.catalogue import SECTIONS, Item
 from services.cli.declared.difference import Action, Change, Step, step_for
 from services.cli.declared.kinds import KINDS
+from services.cli.meters import is_redefined
 
 
 def step(kind: str, declared: Message, current: Message | None) -> Step:
@@ -64,12 +66,25 @@ def test_a_tier_that_is_gone_is_a_change() -> None:
     assert Change("prices[0].graduated.tiers[1].unit_amount", "0.2", "") in changed.changes
 
 
-def test_a_meter_keeps_its_aggregation_for_life() -> None:
+def test_a_meter_that_counts_otherwise_is_redefined_and_shows_how() -> None:
     current = aggregator.Meter(slug="m", event_type="e", aggregation=aggregator.AGGREGATION_SUM)
-    declared = aggregator.Meter(slug="m", event_type="e", aggregation=aggregator.AGGREGATION_MAX, unit="token")
-    refused = step("meter", declared, current)
-    assert refused.action is Action.REFUSED
-    assert refused.reason.startswith("aggregation cannot change; create a meter under another slug")
+    filters = condition_messages(["model=large", "bytes>=100"])
+    declared = aggregator.Meter(slug="m", event_type="e", aggregation=aggregator.AGGREGATION_MAX, filters=filters)
+    changed = step("meter", declared, current)
+    assert changed.action is Action.UPDATE
+    assert changed.changes == (
+        Change("aggregation", "sum", "max"),
+        Change("filters", "", "bytes>=100; model=large"),
+    )
+    assert is_redefined(declared, current)
+
+
+def test_what_a_meter_counts_from_is_an_instruction_and_no_difference() -> None:
+    current = aggregator.Meter(slug="m", event_type="e", aggregation=aggregator.AGGREGATION_SUM, version=3)
+    declared = aggregator.Meter(slug="m", event_type="e", aggregation=aggregator.AGGREGATION_SUM)
+    declared.effective_from.FromJsonString("2026-01-01T00:00:00Z")
+    assert step("meter", declared, current).action is Action.UNCHANGED
+    assert not is_redefined(declared, current)
 
 
 def test_a_meter_may_get_another_unit_and_lose_its_name() -> None:

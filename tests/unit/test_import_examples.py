@@ -12,6 +12,8 @@ from services.cli.importing.mapping_file import read_mapping
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 FOLDERS = sorted(path.parent for path in EXAMPLES.glob("*/catalogue.yaml"))
+MAPPED = [folder for folder in FOLDERS if (folder / "mapping.yaml").exists()]
+KINDS = ("meter", "plan", "customer", "subscription", "endpoint")
 
 every_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
 
@@ -19,7 +21,7 @@ every_folder = pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: fol
 def content_of(folder):
     path = folder / "catalogue.yaml"
     items = read_catalogue(path.read_text(), path.name)
-    return {kind: [item.message for item in items if item.kind == kind] for kind in {item.kind for item in items}}
+    return {kind: [item.message for item in items if item.kind == kind] for kind in KINDS}
 
 
 @every_folder
@@ -34,12 +36,29 @@ def test_a_catalogue_is_complete_in_itself(folder):
         assert plans[subscription.plan].currency == customers[subscription.customer].currency
 
 
-@every_folder
+@pytest.mark.parametrize("folder", MAPPED, ids=lambda folder: folder.name)
 def test_a_mapping_makes_the_usage_that_the_meters_count(folder):
     mapping = read_mapping(folder / "mapping.yaml").mapping
     properties = {each.key for each in mapping.properties}
     for meter in content_of(folder)["meter"]:
         assert {meter.value_property, *meter.group_by} - {""} <= properties
+
+
+def test_an_access_log_makes_the_usage_that_its_meters_count(tmp_path):
+    with IngestInMemory() as ingest:
+        summary = import_usage(EXAMPLES / "web_access" / "access.log", address=ingest.address, var=tmp_path)
+    assert summary.recorded == summary.read == 410
+    for meter in content_of(EXAMPLES / "web_access")["meter"]:
+        needed = {meter.value_property, *meter.group_by, *(each.property for each in meter.filters)} - {""}
+        assert {event.type for event in ingest.recorded} == {meter.event_type}
+        assert all(needed <= event.properties.keys() for event in ingest.recorded)
+
+
+def test_a_log_of_the_api_gateway_is_imported_without_a_mapping(tmp_path):
+    with IngestInMemory() as ingest:
+        file = EXAMPLES / "api_gateway" / "gateway.jsonl"
+        summary = import_usage(file, address=ingest.address, var=tmp_path)
+    assert summary.recorded == summary.read == 3
 
 
 @pytest.mark.parametrize(("name", "rows"), [("api_gateway/calls.ndjson", 3), ("object_storage/stored.csv", 6)])

@@ -56,6 +56,11 @@ def test_the_summary_is_one_json_document():
         "duplicate": 1,
         "conflict": 1,
         "invalid": 2,
+        "reasons": [
+            {"reason": "TIME_IN_FUTURE", "count": 1, "first_line": 3},
+            {"reason": "TOO_FEW_COLUMNS", "count": 1, "first_line": 4},
+            {"reason": "CONTENT_DIFFERS", "count": 1, "first_line": 6},
+        ],
         "problems": [
             {"line": 3, "field": "time", "reason": "TIME_IN_FUTURE", "message": "too late"},
             {"line": 4, "field": "", "reason": "TOO_FEW_COLUMNS", "message": "the row has 1 columns, the header 3"},

@@ -26,6 +26,8 @@ from services.cli.screen import Screen
 from services.kernel.clock import monotonic_s
 
 DEMO_VAR: Final = Path("var/demo")
+RESTATE_EVERY_S: Final = "0"
+"""Nobody wants to wait for what a platform gathers for some seconds."""
 REPORT_FILE: Final = "report.json"
 PROOF_FILE: Final = "proof.json"
 
@@ -90,7 +92,12 @@ def _settings(var: Path, trace: Trace, stores: Stores) -> PlatformSettings:
         is_clock_simulated=True,
         clock_start=trace.last_at,
         allows_loopback_webhooks=True,
-        environment={**inherited, **stores.variables, "METERLOG_GRACE_S": str(int(trace.grace.total_seconds()))},
+        environment={
+            **inherited,
+            **stores.variables,
+            "METERLOG_GRACE_S": str(int(trace.grace.total_seconds())),
+            "METERLOG_RESTATE_EVERY_S": RESTATE_EVERY_S,
+        },
     )
 
 

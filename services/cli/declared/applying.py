@@ -54,13 +54,13 @@ def answer_each(items: Iterable[Item], bring: Callable[[Item], Applied]) -> Iter
 
 
 def _apply(services: Services, item: Item) -> Applied:
-    step = _step(services, item)
     kind = KINDS[item.kind]
-    match step.action:
-        case Action.CREATE:
-            return Applied(step, kind.create(services, item.message))
-        case Action.UPDATE:
-            kind.update(services, item.message)
+    current = _current(services, item, kind)
+    step = step_for(item, current, kind.rule)
+    if step.action is Action.CREATE:
+        return Applied(step, kind.create(services, item.message))
+    if step.action is Action.UPDATE and current is not None:
+        kind.update(services, item.message, current)
     return Applied(step)
 
 

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from google.protobuf.message import Message
 
+from meterlog.client.condition import condition_of, condition_text
 from services.cli.declared.catalogue import Item
 from services.cli.declared.shape import Field, FieldKind, Shape
 from services.cli.instants import timestamp_text
@@ -82,6 +83,8 @@ def _may_change(change: Change, rule: ChangeRule) -> bool:
 def _flat(shape: Shape, message: Message, prefix: str) -> Iterator[tuple[str, str]]:
     for field in shape.fields:
         name = prefix + field.name
+        if not field.is_compared:
+            continue
         match field.kind:
             case FieldKind.PART:
                 assert field.shape is not None
@@ -105,6 +108,8 @@ def _written(field: Field, message: Message) -> str:
     match field.kind:
         case FieldKind.TEXTS:
             return ", ".join(sorted(value))
+        case FieldKind.CONDITIONS:
+            return "; ".join(sorted(condition_text(condition_of(each)) for each in value))
         case FieldKind.DECIMAL:
             return decimal_text(parse_decimal(value)) if is_decimal_text(value) else str(value)
         case FieldKind.INTEGER:

@@ -11,18 +11,22 @@ from meterlog.notifier.v1 import notifier_pb2 as notifier
 from meterlog.rating.v1 import rating_pb2 as rating
 from services.cli.connection import Services
 from services.cli.declared.difference import ChangeRule
+from services.cli.meters import is_redefined, redefine_meter
 
 M = TypeVar("M", bound=Message)
 
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[M]):
-    """`read` raises CallFailed (NOT_FOUND) for what is not there; `create` returns a secret to be shown, or ""."""
+    """`read` raises CallFailed (NOT_FOUND) for what is not there; `create` returns a secret to be shown, or "".
+
+    `update` takes what is declared and what there is.
+    """
 
     rule: ChangeRule
     read: Callable[[Services, str], M]
     create: Callable[[Services, M], str]
-    update: Callable[[Services, M], None]
+    update: Callable[[Services, M, M], None]
     request_field: str
 
 
@@ -35,11 +39,15 @@ def _create_meter(services: Services, meter: aggregator.Meter) -> str:
     return ""
 
 
-def _update_meter(services: Services, meter: aggregator.Meter) -> None:
-    request = aggregator.UpdateMeterRequest(
-        slug=meter.slug, display_name=meter.display_name or meter.slug, unit=meter.unit
-    )
-    services.aggregator.call(services.meters.UpdateMeter, request)
+def _update_meter(services: Services, meter: aggregator.Meter, current: aggregator.Meter) -> None:
+    """Texts for people are updated; what it counts is redefined, from `effective_from` on, else always."""
+    if (meter.display_name or meter.slug, meter.unit) != (current.display_name, current.unit):
+        request = aggregator.UpdateMeterRequest(
+            slug=meter.slug, display_name=meter.display_name or meter.slug, unit=meter.unit
+        )
+        services.aggregator.call(services.meters.UpdateMeter, request)
+    if is_redefined(meter, current):
+        redefine_meter(services, meter, current.version)
 
 
 def _read_customer(services: Services, key: str) -> rating.Customer:
@@ -51,7 +59,7 @@ def _create_customer(services: Services, customer: rating.Customer) -> str:
     return ""
 
 
-def _update_customer(services: Services, customer: rating.Customer) -> None:
+def _update_customer(services: Services, customer: rating.Customer, _current: rating.Customer) -> None:
     request = rating.UpdateCustomerRequest(key=customer.key, display_name=customer.display_name or customer.key)
     services.rating.call(services.billing.UpdateCustomer, request)
 
@@ -65,7 +73,7 @@ def _create_plan(services: Services, plan: rating.Plan) -> str:
     return ""
 
 
-def _update_plan(services: Services, plan: rating.Plan) -> None:
+def _update_plan(services: Services, plan: rating.Plan, _current: rating.Plan) -> None:
     services.rating.call(services.billing.PublishPlanVersion, rating.PublishPlanVersionRequest(plan=plan))
 
 
@@ -89,12 +97,12 @@ def _create_endpoint(services: Services, endpoint: notifier.Endpoint) -> str:
     return services.notifier.call(services.webhooks.CreateEndpoint, request).secret
 
 
-def _never(_services: Services, message: Message) -> None:
+def _never(_services: Services, message: Message, _current: Message) -> None:
     raise AssertionError(f"{type(message).__name__} has no field that can change")
 
 
 METER: Final = Kind(
-    ChangeRule(frozenset({"display_name", "unit"}), "create a meter under another slug and archive this one"),
+    ChangeRule(None, ""),
     _read_meter,
     _create_meter,
     _update_meter,

@@ -9,6 +9,8 @@ import yaml
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from meterlog.client import WrongValue
+from meterlog.client.condition import condition_messages
 from services.cli.declared.shape import Field, FieldKind, Shape
 from services.cli.instants import parse_instant
 from services.kernel.errors import FieldViolation, InvalidInput
@@ -84,8 +86,20 @@ class Reading:
             case FieldKind.TEXTS:
                 texts = [self._text(each, f"{path}[{index}]") for index, each in enumerate(self.items(node, path))]
                 return [text for text in texts if text is not None]
+            case FieldKind.CONDITIONS:
+                return self._conditions(node, path)
             case _:
                 return self._scalar(node, field, path)
+
+    def _conditions(self, node: yaml.Node, path: str) -> list[Message]:
+        conditions: list[Message] = []
+        for index, each in enumerate(self.items(node, path)):
+            text = self._text(each, f"{path}[{index}]")
+            try:
+                conditions += condition_messages([text] if text is not None else [])
+            except WrongValue as error:
+                self.add(f"{path}[{index}]", each, f"is wrong: {error}")
+        return conditions
 
     def _scalar(self, node: yaml.Node, field: Field, path: str) -> Value | None:
         text = self._text(node, path)

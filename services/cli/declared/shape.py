@@ -18,13 +18,15 @@ class FieldKind(StrEnum):
     CHOICE = "one of its names"
     PART = "keys and values"
     PARTS = "a list"
+    CONDITIONS = "a list of conditions"
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field. `default` is what the service takes for an absent one; `default_from` names a sibling with that text.
 
-    `keeps_when_absent` tells that an absent field asks for nothing, so it never differs.
+    `keeps_when_absent` tells that an absent field asks for nothing, so it never differs; `is_compared` is false for one
+    that says how to change the item, not what it is.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Field:
     default: str = ""
     default_from: str = ""
     keeps_when_absent: bool = False
+    is_compared: bool = True
     choices: Mapping[str, int] = field(default_factory=dict)
     shape: "Shape | None" = None
 

@@ -27,8 +27,12 @@ METER = Shape(
         Field("event_type"),
         Field("aggregation", FieldKind.CHOICE, choices=AGGREGATIONS),
         Field("value_property"),
+        Field("value_expression"),
+        Field("percentile", FieldKind.DECIMAL),
         Field("group_by", FieldKind.TEXTS),
+        Field("filters", FieldKind.CONDITIONS),
         Field("unit"),
+        Field("effective_from", FieldKind.INSTANT, is_compared=False),
     ),
 )
 

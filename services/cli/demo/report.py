@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from meterlog.rating.v1 import rating_pb2 as rating
+from services.cli.demo.repairing import AMENDED_BY, LATE_EVENTS, LATE_TOKENS, Repaired
 from services.cli.demo.trace import CUSTOMERS, PlainCount, Trace
 from services.cli.rebuilding import Rebuilt
 from services.cli.usage import SUBJECT, UsageRow
@@ -36,6 +37,7 @@ class Findings:
     invoices: Sequence[rating.Invoice]
     webhooks_delivered: int
     webhooks_verified: int
+    repaired: Repaired
     rebuilt: Sequence[Rebuilt]
     audit: Verification
     checkpoint: str
@@ -66,6 +68,12 @@ def report_document(findings: Findings) -> dict[str, object]:
         ],
         "invoices": [_invoice_document(invoice) for invoice in findings.invoices],
         "webhooks": {"delivered": findings.webhooks_delivered, "verified": findings.webhooks_verified},
+        "repairs": {
+            "customer": findings.repaired.customer,
+            "closed": dict(findings.repaired.closed),
+            "amended_from": findings.repaired.amended_from,
+            "restated": [{"what": each.what, "totals": dict(each.totals)} for each in findings.repaired.repairs],
+        },
         "rebuild": [
             {
                 "projection": result.projection,
@@ -120,6 +128,7 @@ def checks(trace: Trace, findings: Findings) -> tuple[Check, ...]:
             "every invoice's webhook was delivered, and verified by its receiver",
             findings.webhooks_delivered == findings.webhooks_verified == invoices_due,
         ),
+        Check("a closed month is restated exactly after each repair", _is_repaired(findings.repaired)),
         Check(
             "every projection, rebuilt from the log, equals the live one",
             bool(findings.rebuilt) and all(result.equal for result in findings.rebuilt),
@@ -153,6 +162,24 @@ def _invoice_document(invoice: rating.Invoice) -> dict[str, object]:
 
 def _adds_up(invoice: rating.Invoice) -> bool:
     return total([Decimal(line.amount) for line in invoice.lines]) == Decimal(invoice.total)
+
+
+def _is_repaired(repaired: Repaired) -> bool:
+    """Each time the totals are what is to be expected from the totals as they were closed."""
+    late, amended, cancelled, reverted = (
+        {meter: Decimal(quantity) for meter, quantity in each.totals.items()} for each in repaired.repairs
+    )
+    with_late = {meter: Decimal(quantity) for meter, quantity in repaired.closed.items()}
+    with_late["requests"] += LATE_EVENTS
+    for meter, tokens in LATE_TOKENS.items():
+        with_late[meter] += LATE_EVENTS * int(tokens)
+    with_late["largest_prompt"] = max(with_late["largest_prompt"], Decimal(LATE_TOKENS["input_tokens"]))
+    with_both = dict(with_late, input_tokens=with_late["input_tokens"] + AMENDED_BY)
+    with_both["largest_prompt"] = max(with_late["largest_prompt"], Decimal(repaired.amended_from) + AMENDED_BY)
+    without_late = dict(with_both, requests=with_both["requests"] - LATE_EVENTS)
+    for meter, tokens in LATE_TOKENS.items():
+        without_late[meter] -= LATE_EVENTS * int(tokens)
+    return (late, amended, cancelled, reverted) == (with_late, with_both, without_late, with_both)
 
 
 def _quantities(rows: Sequence[UsageRow]) -> dict[tuple[str, str], str | None]:

@@ -17,6 +17,7 @@ from services.cli.declared.difference import Action
 from services.cli.demo.declarations import ENDPOINT, MESSAGE_TYPE, METERS, catalogue_yaml
 from services.cli.demo.importing import import_trace
 from services.cli.demo.receiver import Receiver
+from services.cli.demo.repairing import Repaired, repair, repairs_table
 from services.cli.demo.report import Findings, ImportCounts
 from services.cli.demo.trace import CUSTOMERS, Trace
 from services.cli.failure import CommandFailed
@@ -72,9 +73,12 @@ def tell(stage: Stage) -> Findings:
     usage = _measure(stage)
     invoices = _bill(stage)
     delivered, verified = _notify(stage)
+    repaired = _repair(stage)
     rebuilt = _rebuild(stage)
     checkpoint, audit = _prove(stage)
-    return Findings(first_import, second_import, usage, invoices, delivered, verified, rebuilt, audit, checkpoint)
+    return Findings(
+        first_import, second_import, usage, invoices, delivered, verified, repaired, rebuilt, audit, checkpoint
+    )
 
 
 def _declare(stage: Stage) -> None:
@@ -139,6 +143,15 @@ def _notify(stage: Stage) -> tuple[int, int]:
     for problem in stage.receiver.problems[:3]:
         stage.screen.people.print(f"a webhook could not be verified: {problem}", style="red", markup=False)
     return delivered, verified
+
+
+def _repair(stage: Stage) -> Repaired:
+    """Once every month is closed, so that all of it comes too late."""
+    with _chapter(stage, "Repair a closed month: late usage, an amendment, a cancelled batch, and its reversal"):
+        wait_until_closed(stage.services, stage.trace.periods, PERIODS_TIMEOUT_S)
+        repaired = repair(stage.services, stage.trace)
+    stage.screen.people.print(repairs_table(repaired))
+    return repaired
 
 
 def _rebuild(stage: Stage) -> list[Rebuilt]:

@@ -1,6 +1,6 @@
 """How the rows of a file become usage events: the content of a mapping file, checked.
 
-format: csv                  csv or ndjson; default: by the file's name
+format: csv                  csv, ndjson or parquet; default: by the file's name
 delimiter: ";"               CSV only; default: a comma
 source: "{file}"             templates, see `template`
 id: "row-{row}"
@@ -16,9 +16,9 @@ properties:
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from zoneinfo import ZoneInfo
 
+from services.cli.importing.file_format import MAPPED_FORMATS, FileFormat
 from services.cli.importing.refusal import MappingRefused
 from services.cli.importing.template import Template, parse_template
 from services.cli.importing.time_format import TIME_FORMATS, TimeFormat
@@ -26,13 +26,6 @@ from services.kernel.calendar import time_zone
 from services.kernel.errors import InvalidInput
 
 PROPERTIES_MAX = 64
-
-
-class FileFormat(StrEnum):
-    """How a file holds its rows."""
-
-    CSV = "csv"
-    NDJSON = "ndjson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,7 @@ def _format(top: Mapping[str, object]) -> FileFormat | None:
     written = top.get("format")
     if written is None:
         return None
-    return FileFormat(_one_of(written, [each.value for each in FileFormat], "format"))
+    return FileFormat(_one_of(written, [each.value for each in MAPPED_FORMATS], "format"))
 
 
 def _delimiter(top: Mapping[str, object]) -> str:

@@ -1,8 +1,8 @@
 """How far an import that did not finish has come, kept on disk so that the next run goes on from there.
 
-One file for each import, known by the file of usage (path, size and time of change), the mapping's content and the
-service's address. It is replaced as a whole after every acknowledged batch and removed at the end, so a finished import
-starts again from the first row. Losing it is harmless: rows that are sent again are duplicates.
+One file for each import, known by the file of usage (path, size and time of change), the mapping's content, the options
+and the service's address. It is replaced as a whole after every acknowledged batch and removed at the end, so a
+finished import starts again from the first row. Losing it is harmless: rows that are sent again are duplicates.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from services.cli.importing.row import Problem
-from services.cli.importing.summary import ImportSummary
+from services.cli.importing.summary import ImportSummary, ReasonCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class ImportIdentity:
     path: str
     size_bytes: int
     modified_ns: int
-    mapping_fingerprint: str
+    plan_fingerprint: str
     address: str
 
     @property
@@ -43,7 +43,8 @@ class ProgressFile:
         try:
             stored = json.loads(self._path.read_bytes())["summary"]
             problems = tuple(Problem(**each) for each in stored.pop("problems"))
-            summary = ImportSummary(**stored, problems=problems)
+            reasons = tuple(ReasonCount(**each) for each in stored.pop("reasons"))
+            summary = ImportSummary(**stored, problems=problems, reasons=reasons)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return ImportSummary()
         return replace(summary, resumed_rows=summary.read)

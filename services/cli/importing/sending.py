@@ -5,10 +5,12 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from meterlog.client import RetryPolicy, UsageResult
+from meterlog.client import ColumnsResult, Failure, RetryPolicy, UsageResult
 from meterlog.client.channel import Connection, open_channel
-from meterlog.client.delivery import BatchSender
+from meterlog.client.columns import encoded_requests
+from meterlog.client.delivery import BatchSender, ColumnSender
 from services.cli.importing.batch import Batch
+from services.cli.importing.column_batch import ColumnBatch
 
 IN_FLIGHT_MAX = 4
 PATIENCE = RetryPolicy(give_up_after_s=60.0, call_timeout_s=30.0, delay_max_s=1.0)
@@ -16,23 +18,33 @@ PATIENCE = RetryPolicy(give_up_after_s=60.0, call_timeout_s=30.0, delay_max_s=1.
 
 _MARGIN_S = 30.0
 
-Acknowledged = tuple[Batch, Sequence[UsageResult]]
+Answer = Sequence[UsageResult] | ColumnsResult | Failure
+"""What became of a batch: of each of its rows, of rows in columns, or why columns were given up."""
+
+Acknowledged = tuple[Batch | ColumnBatch, Answer]
 
 
 class BatchesInOrder:
     """Sends batches over one connection, `in_flight` at a time; a context manager, which waits for no answer."""
 
-    def __init__(self, connection: Connection, retry: RetryPolicy = PATIENCE, in_flight: int = IN_FLIGHT_MAX) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        retry: RetryPolicy = PATIENCE,
+        in_flight: int = IN_FLIGHT_MAX,
+        backfill: str = "",
+    ) -> None:
         self._channel = open_channel(connection.ingest, connection.tls)
-        self._sender = BatchSender(self._channel, connection.metadata, retry)
+        self._sender = BatchSender(self._channel, connection.metadata, retry, backfill)
+        self._column_sender = ColumnSender(self._channel, connection.metadata, retry, backfill)
         self._answer_wait_s = retry.give_up_after_s + retry.call_timeout_s + _MARGIN_S
         self._stopping = threading.Event()
         self._in_flight = in_flight
         self._pool = ThreadPoolExecutor(in_flight, thread_name_prefix="meterlog-import")
 
-    def send(self, batches: Iterable[Batch]) -> Iterator[Acknowledged]:
+    def send(self, batches: Iterable[Batch | ColumnBatch]) -> Iterator[Acknowledged]:
         """Each batch with the results of its events, in order; reads at most `in_flight` batches ahead."""
-        waiting: deque[tuple[Batch, Future[Sequence[UsageResult]]]] = deque()
+        waiting: deque[tuple[Batch | ColumnBatch, Future[Answer]]] = deque()
         for batch in batches:
             waiting.append((batch, self._pool.submit(self._send_one, batch)))
             if len(waiting) > self._in_flight:
@@ -40,12 +52,24 @@ class BatchesInOrder:
         while waiting:
             yield self._oldest(waiting)
 
-    def _oldest(self, waiting: "deque[tuple[Batch, Future[Sequence[UsageResult]]]]") -> Acknowledged:
+    def _oldest(self, waiting: "deque[tuple[Batch | ColumnBatch, Future[Answer]]]") -> Acknowledged:
         batch, future = waiting.popleft()
         return batch, future.result(self._answer_wait_s)
 
-    def _send_one(self, batch: Batch) -> Sequence[UsageResult]:
+    def _send_one(self, batch: Batch | ColumnBatch) -> Answer:
+        if isinstance(batch, ColumnBatch):
+            return self._send_columns(batch)
         return self._sender.send(batch.events, self._stopping) if batch.events else ()
+
+    def _send_columns(self, batch: ColumnBatch) -> ColumnsResult | Failure:
+        """Usually one request; a batch with long texts takes several."""
+        result = ColumnsResult()
+        for arrow_ipc, rows in encoded_requests(batch.columns):
+            answer = self._column_sender.send(arrow_ipc, rows, self._stopping)
+            if isinstance(answer, Failure):
+                return answer
+            result = result.after(answer)
+        return result
 
     def __enter__(self) -> "BatchesInOrder":
         return self

@@ -4,21 +4,23 @@ import gzip
 import io
 import os
 import stat
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from services.cli.importing.csv_rows import csv_rows
+from services.cli.importing.file_format import HEAD_BYTES, FileFormat, format_of
 from services.cli.importing.line import ByteLines, read_lines
-from services.cli.importing.mapping import FileFormat, UsageMapping
+from services.cli.importing.mapping import UsageMapping
 from services.cli.importing.ndjson_rows import ndjson_rows
 from services.cli.importing.refusal import FileRefused
 from services.cli.importing.row import BrokenRow, Row
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BUFFER_BYTES = 32 * 1024
-_SUFFIXES = {".csv": FileFormat.CSV, ".ndjson": FileFormat.NDJSON, ".jsonl": FileFormat.NDJSON}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +31,12 @@ class UsageFile:
     format: FileFormat
     size_bytes: int
     modified_ns: int
+    is_compressed: bool
     raw: io.FileIO
     content: ByteLines
 
     def rows(self, mapping: UsageMapping) -> Iterator[Row | BrokenRow]:
-        """Every row, readable or not, in order; raises FileRefused when nothing in it can be used."""
+        """Every row of a CSV or NDJSON file, readable or not; raises FileRefused when nothing in it can be used."""
         lines = read_lines(self.content)
         if self.format is FileFormat.NDJSON:
             return ndjson_rows(lines)
@@ -46,15 +49,30 @@ class UsageFile:
 
 
 @contextmanager
-def open_usage_file(path: Path, mapping: UsageMapping) -> Iterator[UsageFile]:
-    """The open file; raises FileRefused when it is no file, cannot be opened, or its format is not known."""
-    file_format = mapping.format or _format_of(path)
+def open_usage_file(path: Path, mapping: UsageMapping | None, wanted: FileFormat | None = None) -> Iterator[UsageFile]:
+    """The open file; raises FileRefused when it is no file, cannot be opened, or its format is not known.
+
+    The format is the wanted one, else what the mapping says, else what name and content say.
+    """
     status = _status(path)
     with path.open("rb", buffering=0) as raw:
         buffered = io.BufferedReader(raw, _BUFFER_BYTES)
         is_gzip = buffered.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC
         content = io.BufferedReader(gzip.GzipFile(fileobj=buffered), _BUFFER_BYTES) if is_gzip else buffered
-        yield UsageFile(path, file_format, status.st_size, status.st_mtime_ns, raw, content)
+        known = wanted or (mapping.format if mapping else None)
+        file_format = known or format_of(path, _head(content), is_mapped=mapping is not None)
+        yield UsageFile(path, file_format, status.st_size, status.st_mtime_ns, is_gzip, raw, content)
+
+
+def _head(content: "_Peekable") -> bytes:
+    try:
+        return content.peek(HEAD_BYTES)[:HEAD_BYTES]
+    except (EOFError, gzip.BadGzipFile, zlib.error):
+        return b""  # whoever reads the rows says what is broken, and where
+
+
+class _Peekable(Protocol):
+    def peek(self, size: int, /) -> bytes: ...
 
 
 def _status(path: Path) -> os.stat_result:
@@ -64,17 +82,7 @@ def _status(path: Path) -> os.stat_result:
     except FileNotFoundError as error:
         raise FileRefused(f"no file {path}; check the path", reason="FILE_NOT_FOUND") from error
     if not stat.S_ISREG(status.st_mode):
-        raise FileRefused(f"{path} is no file; name a CSV or NDJSON file", reason="NOT_A_FILE")
+        raise FileRefused(f"{path} is no file; name a file of usage", reason="NOT_A_FILE")
     if not os.access(path, os.R_OK):
         raise FileRefused(f"{path} may not be read; check its permissions", reason="FILE_NOT_READABLE")
     return status
-
-
-def _format_of(path: Path) -> FileFormat:
-    suffix = Path(path.name.removesuffix(".gz")).suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise FileRefused(
-            f"{path} does not end in {', '.join(_SUFFIXES)} or one of them with .gz; set `format` in the mapping",
-            reason="FORMAT_UNKNOWN",
-        )
-    return _SUFFIXES[suffix]

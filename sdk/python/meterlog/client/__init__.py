@@ -1,4 +1,4 @@
-"""Meterlog's client: send usage in the background, read usage and invoices.
+"""Meterlog's client: send usage in the background or in bulk, read it, correct it, read invoices.
 
     from datetime import UTC, datetime
     from meterlog.client import Meterlog
@@ -16,7 +16,11 @@ new ones and cover its own retries only.
 """
 
 from meterlog.client.async_client import AsyncMeterlog
+from meterlog.client.backfill import Backfill
 from meterlog.client.channel import Tls
+from meterlog.client.columns import ColumnsResult, RowException
+from meterlog.client.condition import Condition, parse_condition
+from meterlog.client.correction import CancellationPreview, Correction, Decision, TotalChange, UsageFilter, UsageName
 from meterlog.client.errors import (
     CallFailed,
     ClientClosed,
@@ -31,18 +35,26 @@ from meterlog.client.errors import (
 from meterlog.client.event import Number
 from meterlog.client.failure import Failure
 from meterlog.client.identity import process_source
+from meterlog.client.invoice import Invoice, LineItem
 from meterlog.client.outbox import Counters
-from meterlog.client.reading import Invoice, LineItem, UsageRow
 from meterlog.client.result import UsageOutcome, UsageResult
 from meterlog.client.retry import RetryPolicy
 from meterlog.client.sending import Sending, WhenFull
 from meterlog.client.sync_client import Meterlog
+from meterlog.client.usage import RecordedUsage, UnmatchedUsage, UsageChange, UsageRow, UsageTotals
+from meterlog.ingest.v1.ingest_pb2 import UsageEvent
 
 __all__ = [
     "AsyncMeterlog",
+    "Backfill",
     "CallFailed",
+    "CancellationPreview",
     "ClientClosed",
+    "ColumnsResult",
+    "Condition",
+    "Correction",
     "Counters",
+    "Decision",
     "Failure",
     "FlushTimedOut",
     "Invoice",
@@ -52,15 +64,25 @@ __all__ = [
     "NotRecorded",
     "Number",
     "QueueFull",
+    "RecordedUsage",
     "RetryPolicy",
+    "RowException",
     "Sending",
     "Tls",
+    "TotalChange",
+    "UnmatchedUsage",
+    "UsageChange",
+    "UsageEvent",
+    "UsageFilter",
+    "UsageName",
     "UsageOutcome",
     "UsageResult",
     "UsageRow",
+    "UsageTotals",
     "UsedAfterFork",
     "WhenFull",
     "WrongType",
     "WrongValue",
+    "parse_condition",
     "process_source",
 ]

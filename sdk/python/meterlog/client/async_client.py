@@ -4,38 +4,33 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import grpc
 
-from meterlog.aggregator.v1.aggregator_pb2_grpc import AggregatorServiceStub
+from meterlog.client.asking import AsyncAsking
 from meterlog.client.async_background import AsyncBackground
+from meterlog.client.async_corrections import AsyncCorrections
+from meterlog.client.async_streaming import AsyncBatches, AsyncStreamSender
+from meterlog.client.async_usage_reader import AsyncUsageReader
 from meterlog.client.channel import Channels, Tls, connection, open_async_channel
+from meterlog.client.columns import ColumnsResult, encoded_requests
+from meterlog.client.delivery import AsyncBatchSender
 from meterlog.client.errors import CallFailed
 from meterlog.client.event import Number
-from meterlog.client.failure import failure_of
+from meterlog.client.failure import Failure
+from meterlog.client.invoice import Invoice, invoices
 from meterlog.client.outbox import Counters
 from meterlog.client.producer import Producer
-from meterlog.client.reading import (
-    READ_TIMEOUT_S,
-    Invoice,
-    UsageRow,
-    invoice_of,
-    invoices_request,
-    usage_request,
-    usage_rows_of,
-)
 from meterlog.client.result import UsageResult
 from meterlog.client.sending import Sending
-from meterlog.rating.v1.rating_pb2_grpc import RatingServiceStub
-
-if TYPE_CHECKING:
-    from meterlog.aggregator.v1.aggregator_pb2_grpc import AggregatorServiceAsyncStub
-    from meterlog.rating.v1.rating_pb2_grpc import RatingServiceAsyncStub
+from meterlog.client.stream import BATCHES_IN_FLIGHT, StreamWindow
+from meterlog.client.usage_reader import READ_TIMEOUT_S
+from meterlog.ingest.v1.ingest_pb2 import UsageEvent
 
 
 class AsyncMeterlog:
-    """Records usage in the background of one event loop and reads usage and invoices.
+    """Records usage, in the background of one event loop or in bulk, reads and corrects it.
 
     Use it as an asynchronous context manager or await `close`. What a loop leaves unsent when it ends is sent when the
     interpreter exits; that is a safety net, as its futures can tell nobody any more. The first call binds the client to
@@ -63,6 +58,7 @@ class AsyncMeterlog:
         self._on_result = on_result
         self._background = AsyncBackground(self._connection, self._sending)
         self._channels: Channels[grpc.aio.Channel] = Channels(open_async_channel, tls)
+        self._asking = AsyncAsking(self._connection, self._channels)
 
     async def record(
         self,
@@ -85,6 +81,58 @@ class AsyncMeterlog:
         future: asyncio.Future[UsageResult] = asyncio.get_running_loop().create_future()
         await self._background.put(event, lambda result: self._answer(future, result))
         return future
+
+    def event(
+        self,
+        *,
+        type: str,  # noqa: A002 - as above
+        subject: str,
+        id: str | None = None,  # noqa: A002 - as above
+        source: str | None = None,
+        time: datetime | None = None,
+        value: Number | None = None,
+        properties: Mapping[str, Number] | None = None,
+    ) -> UsageEvent:
+        """A usage event for `record_batch` and `record_stream`, filled in and checked as by `record`."""
+        return self._producer.event(id, source, type, subject, time, value, properties)
+
+    async def record_batch(
+        self, events: Sequence[UsageEvent], *, atomic: bool = False, backfill: str = ""
+    ) -> tuple[UsageResult, ...]:
+        """Record 1 to 10,000 usage events in one request and wait; with `atomic` all that are new, or none.
+
+        Retried while that may help: a repeat never counts twice. `backfill` is the key of an open one.
+        """
+        channel = self._channels.get(self._connection.ingest)
+        sender = AsyncBatchSender(channel, self._connection.metadata, self._sending.retry, backfill)
+        return await sender.send(events, atomic=atomic)
+
+    def record_stream(
+        self, batches: AsyncBatches, *, atomic: bool = False, backfill: str = ""
+    ) -> AsyncIterator[tuple[UsageResult, ...]]:
+        """Record batches over one connection; yields what became of each, in their order.
+
+        It reads a few batches ahead. A broken connection is opened again, and what had no answer is sent again.
+        """
+        channel = self._channels.get(self._connection.ingest)
+        sender = AsyncStreamSender(channel, self._connection.metadata, self._sending.retry)
+        return sender.send(batches, StreamWindow(BATCHES_IN_FLIGHT, atomic, backfill))
+
+    async def record_columns(self, columns: object, *, atomic: bool = False, backfill: str = "") -> ColumnsResult:
+        """Record usage events in columns, for bulk; needs pyarrow. See `RecordUsageColumns` for what columns there are.
+
+        `columns` is a pyarrow Table, RecordBatch, RecordBatchReader or an iterable of record batches, of any size
+        unless `atomic`. Raises CallFailed when a request is given up; doing the whole again counts nothing twice.
+        """
+        channel = self._channels.get(self._connection.ingest)
+        sender = AsyncBatchSender(channel, self._connection.metadata, self._sending.retry, backfill)
+        result = ColumnsResult()
+        for arrow_ipc, rows in encoded_requests(columns, in_one=atomic):
+            answer = await sender.send_columns(arrow_ipc, rows, atomic=atomic)
+            if isinstance(answer, Failure):
+                raise CallFailed(answer)
+            result = result.after(answer)
+        return result
 
     async def flush(self, timeout_s: float | None = None) -> None:
         """Send what is queued without lingering and wait until it is answered; raises FlushTimedOut.
@@ -109,50 +157,24 @@ class AsyncMeterlog:
         """The source of usage events that name none."""
         return self._producer.source
 
-    async def query_usage(
-        self,
-        meter: str,
-        start_at: datetime,
-        end_at: datetime,
-        *,
-        subjects: Sequence[str] = (),
-        window: str = "none",
-        time_zone: str = "UTC",
-        group_by: Sequence[str] = (),
-        min_position: int = 0,
-        timeout_s: float = READ_TIMEOUT_S,
-    ) -> tuple[UsageRow, ...]:
-        """Usage of one meter in [start_at, end_at); window is none, hour, day or month. Raises CallFailed.
+    @property
+    def usage(self) -> AsyncUsageReader:
+        """Usage: query, watch, totals, and the usage events behind them."""
+        return AsyncUsageReader(self._asking)
 
-        A result's `position` as `min_position` makes the answer cover that usage event.
-        """
-        request = usage_request(meter, start_at, end_at, subjects, window, time_zone, group_by, min_position)
-        stub: AggregatorServiceAsyncStub = AggregatorServiceStub(self._channels.get(self._connection.aggregator))
-        try:
-            response = await stub.QueryUsage(request, timeout=timeout_s, metadata=self._metadata)
-        except grpc.aio.AioRpcError as error:
-            raise CallFailed(failure_of(error)) from error
-        return usage_rows_of(response)
+    @property
+    def corrections(self) -> AsyncCorrections:
+        """Corrections of recorded usage, and backfills."""
+        return AsyncCorrections(self._asking)
 
-    async def list_invoices(
+    def list_invoices(
         self, customer: str = "", *, state: str = "any", timeout_s: float = READ_TIMEOUT_S
     ) -> AsyncIterator[Invoice]:
         """Invoices by period, customer and id, fetched page by page; state is any, draft or finalized.
 
         Raises CallFailed. `timeout_s` is that of one page.
         """
-        request = invoices_request(customer, state)
-        stub: RatingServiceAsyncStub = RatingServiceStub(self._channels.get(self._connection.rating))
-        while True:
-            try:
-                response = await stub.ListInvoices(request, timeout=timeout_s, metadata=self._metadata)
-            except grpc.aio.AioRpcError as error:
-                raise CallFailed(failure_of(error)) from error
-            for invoice in response.invoices:
-                yield invoice_of(invoice)
-            if not response.next_page_token:
-                return
-            request.page_token = response.next_page_token
+        return self._asking.every(invoices(customer, state), timeout_s)
 
     async def __aenter__(self) -> Self:
         return self
@@ -161,10 +183,6 @@ class AsyncMeterlog:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-    @property
-    def _metadata(self) -> grpc.aio.Metadata:
-        return grpc.aio.Metadata(*self._connection.metadata)
 
     def _answer(self, future: "asyncio.Future[UsageResult]", result: UsageResult) -> None:
         loop = future.get_loop()

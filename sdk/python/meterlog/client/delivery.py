@@ -3,8 +3,8 @@
 import asyncio
 import random
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
@@ -13,7 +13,12 @@ from meterlog.client.failure import Failure, failure_of
 from meterlog.client.log import log_given_up, log_retry
 from meterlog.client.result import UsageResult, results_of, undelivered
 from meterlog.client.retry import RetryPolicy
-from meterlog.ingest.v1.ingest_pb2 import RecordUsageRequest, UsageEvent
+from meterlog.ingest.v1.ingest_pb2 import (
+    RecordUsageColumnsRequest,
+    RecordUsageColumnsResponse,
+    RecordUsageRequest,
+    UsageEvent,
+)
 from meterlog.ingest.v1.ingest_pb2_grpc import IngestServiceStub
 
 if TYPE_CHECKING:
@@ -21,44 +26,67 @@ if TYPE_CHECKING:
 
 Metadata = tuple[tuple[str, str], ...]
 
+R = TypeVar("R")
+
 
 class BatchSender:
     """Sends batches over one channel; may be used by many threads at once."""
 
-    def __init__(self, channel: grpc.Channel, metadata: Metadata, retry: RetryPolicy) -> None:
+    def __init__(self, channel: grpc.Channel, metadata: Metadata, retry: RetryPolicy, backfill: str = "") -> None:
         self._record = IngestServiceStub(channel).RecordUsage
         self._metadata = metadata
         self._retry = retry
+        self._backfill = backfill
 
-    def send(self, events: Sequence[UsageEvent], stopping: threading.Event) -> tuple[UsageResult, ...]:
+    def send(
+        self, events: Sequence[UsageEvent], stopping: threading.Event, *, atomic: bool = False
+    ) -> tuple[UsageResult, ...]:
         """What became of each event; all undelivered when given up, or when `stopping` is set between two tries."""
-        request = RecordUsageRequest(events=events)
-        tries = _Tries(self._retry)
-        while True:
-            try:
-                response = self._record(request, timeout=self._retry.call_timeout_s, metadata=self._metadata)
-            except grpc.RpcError as error:
-                failure = failure_of(error)
-            else:
-                return results_of(events, response)
-            delay_s = None if stopping.is_set() else tries.delay_after_s(failure, len(events))
-            if delay_s is None or stopping.wait(delay_s):
-                return undelivered(events, failure)
+        request = RecordUsageRequest(events=events, atomic=atomic, backfill=self._backfill)
+
+        def record(timeout_s: float) -> tuple[UsageResult, ...]:
+            return results_of(events, self._record(request, timeout=timeout_s, metadata=self._metadata))
+
+        answer = _answered(record, self._retry, len(events), stopping)
+        return undelivered(events, answer) if isinstance(answer, Failure) else answer
+
+
+class ColumnSender:
+    """Sends usage events in columns over one channel; may be used by many threads at once."""
+
+    def __init__(self, channel: grpc.Channel, metadata: Metadata, retry: RetryPolicy, backfill: str = "") -> None:
+        self._record = IngestServiceStub(channel).RecordUsageColumns
+        self._metadata = metadata
+        self._retry = retry
+        self._backfill = backfill
+
+    def send(
+        self, arrow_ipc: bytes, rows: int, stopping: threading.Event, *, atomic: bool = False
+    ) -> RecordUsageColumnsResponse | Failure:
+        """The answer, or why it was given up; also when `stopping` is set between two tries."""
+        request = RecordUsageColumnsRequest(arrow_ipc=arrow_ipc, atomic=atomic, backfill=self._backfill)
+
+        def record(timeout_s: float) -> RecordUsageColumnsResponse:
+            return self._record(request, timeout=timeout_s, metadata=self._metadata)
+
+        return _answered(record, self._retry, rows, stopping)
 
 
 class AsyncBatchSender:
     """Sends batches over one channel from its event loop."""
 
-    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, retry: RetryPolicy) -> None:
+    def __init__(self, channel: grpc.aio.Channel, metadata: Metadata, retry: RetryPolicy, backfill: str = "") -> None:
         stub: IngestServiceAsyncStub = IngestServiceStub(channel)
         self._record = stub.RecordUsage
+        self._record_columns = stub.RecordUsageColumns
         self._metadata = grpc.aio.Metadata(*metadata)
         self._retry = retry
+        self._backfill = backfill
 
-    async def send(self, events: Sequence[UsageEvent]) -> tuple[UsageResult, ...]:
+    async def send(self, events: Sequence[UsageEvent], *, atomic: bool = False) -> tuple[UsageResult, ...]:
         """What became of each event; all undelivered when given up."""
-        request = RecordUsageRequest(events=events)
-        tries = _Tries(self._retry)
+        request = RecordUsageRequest(events=events, atomic=atomic, backfill=self._backfill)
+        tries = Tries(self._retry, len(events))
         while True:
             try:
                 response = await self._record(request, timeout=self._retry.call_timeout_s, metadata=self._metadata)
@@ -66,27 +94,59 @@ class AsyncBatchSender:
                 failure = failure_of(error)
             else:
                 return results_of(events, response)
-            delay_s = tries.delay_after_s(failure, len(events))
+            delay_s = tries.delay_after_s(failure)
             if delay_s is None:
                 return undelivered(events, failure)
             await asyncio.sleep(delay_s)
 
+    async def send_columns(
+        self, arrow_ipc: bytes, rows: int, *, atomic: bool = False
+    ) -> RecordUsageColumnsResponse | Failure:
+        """The answer, or why it was given up."""
+        request = RecordUsageColumnsRequest(arrow_ipc=arrow_ipc, atomic=atomic, backfill=self._backfill)
+        tries = Tries(self._retry, rows)
+        while True:
+            try:
+                return await self._record_columns(request, timeout=self._retry.call_timeout_s, metadata=self._metadata)
+            except grpc.aio.AioRpcError as error:
+                failure = failure_of(error)
+            delay_s = tries.delay_after_s(failure)
+            if delay_s is None:
+                return failure
+            await asyncio.sleep(delay_s)
 
-class _Tries:
+
+class Tries:
     """Counts the tries of one batch and asks the policy for the next."""
 
-    def __init__(self, retry: RetryPolicy) -> None:
+    def __init__(self, retry: RetryPolicy, event_count: int) -> None:
         self._retry = retry
+        self._event_count = event_count
         self._started_at_s = monotonic_s()
         self._count = 0
 
-    def delay_after_s(self, failure: Failure, event_count: int) -> float | None:
+    def delay_after_s(self, failure: Failure) -> float | None:
+        """Seconds to wait before the next try, None to give up; either is told in the log."""
         self._count += 1
         elapsed_s = monotonic_s() - self._started_at_s
         fraction = random.random()  # noqa: S311 - jitter is no secret
         delay_s = self._retry.delay_s(failure.status, self._count, elapsed_s, fraction)
         if delay_s is None:
-            log_given_up(event_count, self._count, failure)
+            log_given_up(self._event_count, self._count, failure)
         elif self._count == 1:
-            log_retry(event_count, failure)
+            log_retry(self._event_count, failure)
         return delay_s
+
+
+def _answered(
+    record: Callable[[float], R], retry: RetryPolicy, event_count: int, stopping: threading.Event
+) -> R | Failure:
+    tries = Tries(retry, event_count)
+    while True:
+        try:
+            return record(retry.call_timeout_s)
+        except grpc.RpcError as error:
+            failure = failure_of(error)
+        delay_s = None if stopping.is_set() else tries.delay_after_s(failure)
+        if delay_s is None or stopping.wait(delay_s):
+            return failure

@@ -35,7 +35,7 @@ def usage_event(
             type=_text(type, "type"),
             subject=_text(subject, "subject"),
             time=timestamp(time, "time"),
-            value="" if value is None else _number(value, "value"),
+            value="" if value is None else number_text(value, "value"),
             properties=_properties(properties) if properties else None,
         )
     except UnicodeEncodeError as error:
@@ -59,10 +59,11 @@ def _text(text: str, argument: str) -> str:
 
 
 def _properties(properties: Mapping[str, Number]) -> dict[str, str]:
-    return {_text(key, "a property key"): _number(value, f"properties.{key}") for key, value in properties.items()}
+    return {_text(key, "a property key"): number_text(value, f"properties.{key}") for key, value in properties.items()}
 
 
-def _number(value: Number, argument: str) -> str:
+def number_text(value: Number, argument: str) -> str:
+    """The text of a quantity or property; raises WrongType or WrongValue that names the argument."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):

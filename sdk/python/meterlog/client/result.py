@@ -20,6 +20,8 @@ class UsageOutcome(StrEnum):
     """The same source and id is recorded with other content; not counted."""
     INVALID = "invalid"
     """Malformed; not recorded."""
+    NOT_RECORDED = "not_recorded"
+    """Well formed, but another of its atomic batch was invalid or in conflict; none of them is recorded."""
     UNDELIVERED = "undelivered"
     """No answer came, so nobody knows whether it is recorded. Safe to record again with the same source and id."""
 
@@ -55,10 +57,10 @@ def results_of(
     events: Sequence[ingest_pb2.UsageEvent], response: ingest_pb2.RecordUsageResponse
 ) -> tuple[UsageResult, ...]:
     """One result for each usage event of a batch; all undelivered when the answer does not fit the batch."""
-    if len(response.results) != len(events) or any(row.outcome not in _OUTCOMES for row in response.results):
+    if len(response.results) != len(events) or any(row.outcome not in OUTCOMES for row in response.results):
         return undelivered(events, _BROKEN_ANSWER)
     return tuple(
-        UsageResult(event.source, event.id, _OUTCOMES[row.outcome], row.position, row.reason, row.field, row.message)
+        UsageResult(event.source, event.id, OUTCOMES[row.outcome], row.position, row.reason, row.field, row.message)
         for event, row in zip(events, response.results, strict=True)
     )
 
@@ -72,12 +74,14 @@ def undelivered(events: Sequence[ingest_pb2.UsageEvent], failure: Failure) -> tu
     )
 
 
-_OUTCOMES: dict[int, UsageOutcome] = {
+OUTCOMES: dict[int, UsageOutcome] = {
     ingest_pb2.USAGE_OUTCOME_RECORDED: UsageOutcome.RECORDED,
     ingest_pb2.USAGE_OUTCOME_DUPLICATE: UsageOutcome.DUPLICATE,
     ingest_pb2.USAGE_OUTCOME_CONFLICT: UsageOutcome.CONFLICT,
     ingest_pb2.USAGE_OUTCOME_INVALID: UsageOutcome.INVALID,
+    ingest_pb2.USAGE_OUTCOME_NOT_RECORDED: UsageOutcome.NOT_RECORDED,
 }
+"""What the service's outcomes are called here."""
 CLIENT_CLOSED = Failure("CANCELLED", "the client was closed before an answer came", "CLIENT_CLOSED")
 CLIENT_FAILED = Failure("INTERNAL", "the client itself failed; its log says how", "CLIENT_FAILED")
 _BROKEN_ANSWER = Failure(

@@ -1,6 +1,7 @@
 """The client for programs with threads."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import datetime
 from types import TracebackType
@@ -8,30 +9,28 @@ from typing import Self
 
 import grpc
 
-from meterlog.aggregator.v1.aggregator_pb2_grpc import AggregatorServiceStub
+from meterlog.client.asking import Asking
 from meterlog.client.background import Background
 from meterlog.client.channel import Channels, Tls, connection, open_channel
+from meterlog.client.columns import ColumnsResult, encoded_requests
+from meterlog.client.corrections import Corrections
+from meterlog.client.delivery import BatchSender, ColumnSender
 from meterlog.client.errors import CallFailed
 from meterlog.client.event import Number
-from meterlog.client.failure import failure_of
+from meterlog.client.failure import Failure
+from meterlog.client.invoice import Invoice, invoices
 from meterlog.client.outbox import Counters
 from meterlog.client.producer import Producer
-from meterlog.client.reading import (
-    READ_TIMEOUT_S,
-    Invoice,
-    UsageRow,
-    invoice_of,
-    invoices_request,
-    usage_request,
-    usage_rows_of,
-)
 from meterlog.client.result import UsageResult
 from meterlog.client.sending import Sending
-from meterlog.rating.v1.rating_pb2_grpc import RatingServiceStub
+from meterlog.client.stream import BATCHES_IN_FLIGHT, StreamWindow
+from meterlog.client.streaming import StreamSender
+from meterlog.client.usage_reader import READ_TIMEOUT_S, UsageReader
+from meterlog.ingest.v1.ingest_pb2 import UsageEvent
 
 
 class Meterlog:
-    """Records usage in the background and reads usage and invoices; safe to share among threads.
+    """Records usage, in the background or in bulk, reads and corrects it; safe to share among threads.
 
     Use it as a context manager or call `close`; what is still queued when the interpreter exits is flushed then.
     Nothing is opened or started before the first call, so a client that was created, but not used, may be taken
@@ -60,6 +59,7 @@ class Meterlog:
         self._on_result = on_result
         self._background = Background(self._connection, self._sending)
         self._channels: Channels[grpc.Channel] = Channels(open_channel, tls)
+        self._asking = Asking(self._connection, self._channels)
 
     def record(
         self,
@@ -85,6 +85,58 @@ class Meterlog:
         self._background.put(event, future)
         return future
 
+    def event(
+        self,
+        *,
+        type: str,  # noqa: A002 - as above
+        subject: str,
+        id: str | None = None,  # noqa: A002 - as above
+        source: str | None = None,
+        time: datetime | None = None,
+        value: Number | None = None,
+        properties: Mapping[str, Number] | None = None,
+    ) -> UsageEvent:
+        """A usage event for `record_batch` and `record_stream`, filled in and checked as by `record`."""
+        return self._producer.event(id, source, type, subject, time, value, properties)
+
+    def record_batch(
+        self, events: Sequence[UsageEvent], *, atomic: bool = False, backfill: str = ""
+    ) -> tuple[UsageResult, ...]:
+        """Record 1 to 10,000 usage events in one request and wait; with `atomic` all that are new, or none.
+
+        Retried while that may help: a repeat never counts twice. `backfill` is the key of an open one.
+        """
+        channel = self._channels.get(self._connection.ingest)
+        sender = BatchSender(channel, self._connection.metadata, self._sending.retry, backfill)
+        return sender.send(events, threading.Event(), atomic=atomic)
+
+    def record_stream(
+        self, batches: Iterable[Sequence[UsageEvent]], *, atomic: bool = False, backfill: str = ""
+    ) -> Iterator[tuple[UsageResult, ...]]:
+        """Record batches over one connection; yields what became of each, in their order.
+
+        It reads a few batches ahead. A broken connection is opened again, and what had no answer is sent again.
+        """
+        channel = self._channels.get(self._connection.ingest)
+        sender = StreamSender(channel, self._connection.metadata, self._sending.retry)
+        return sender.send(batches, StreamWindow(BATCHES_IN_FLIGHT, atomic, backfill))
+
+    def record_columns(self, columns: object, *, atomic: bool = False, backfill: str = "") -> ColumnsResult:
+        """Record usage events in columns, for bulk; needs pyarrow. See `RecordUsageColumns` for what columns there are.
+
+        `columns` is a pyarrow Table, RecordBatch, RecordBatchReader or an iterable of record batches, of any size
+        unless `atomic`. Raises CallFailed when a request is given up; doing the whole again counts nothing twice.
+        """
+        channel = self._channels.get(self._connection.ingest)
+        sender = ColumnSender(channel, self._connection.metadata, self._sending.retry, backfill)
+        result = ColumnsResult()
+        for arrow_ipc, rows in encoded_requests(columns, in_one=atomic):
+            answer = sender.send(arrow_ipc, rows, threading.Event(), atomic=atomic)
+            if isinstance(answer, Failure):
+                raise CallFailed(answer)
+            result = result.after(answer)
+        return result
+
     def flush(self, timeout_s: float | None = None) -> None:
         """Send what is queued without lingering and wait until it is answered; raises FlushTimedOut.
 
@@ -108,30 +160,15 @@ class Meterlog:
         """The source of usage events that name none."""
         return self._producer.source
 
-    def query_usage(
-        self,
-        meter: str,
-        start_at: datetime,
-        end_at: datetime,
-        *,
-        subjects: Sequence[str] = (),
-        window: str = "none",
-        time_zone: str = "UTC",
-        group_by: Sequence[str] = (),
-        min_position: int = 0,
-        timeout_s: float = READ_TIMEOUT_S,
-    ) -> tuple[UsageRow, ...]:
-        """Usage of one meter in [start_at, end_at); window is none, hour, day or month. Raises CallFailed.
+    @property
+    def usage(self) -> UsageReader:
+        """Usage: query, watch, totals, and the usage events behind them."""
+        return UsageReader(self._asking)
 
-        A result's `position` as `min_position` makes the answer cover that usage event.
-        """
-        request = usage_request(meter, start_at, end_at, subjects, window, time_zone, group_by, min_position)
-        stub = AggregatorServiceStub(self._channels.get(self._connection.aggregator))
-        try:
-            response = stub.QueryUsage(request, timeout=timeout_s, metadata=self._connection.metadata)
-        except grpc.RpcError as error:
-            raise CallFailed(failure_of(error)) from error
-        return usage_rows_of(response)
+    @property
+    def corrections(self) -> Corrections:
+        """Corrections of recorded usage, and backfills."""
+        return Corrections(self._asking)
 
     def list_invoices(
         self, customer: str = "", *, state: str = "any", timeout_s: float = READ_TIMEOUT_S
@@ -140,17 +177,7 @@ class Meterlog:
 
         Raises CallFailed. `timeout_s` is that of one page.
         """
-        request = invoices_request(customer, state)
-        stub = RatingServiceStub(self._channels.get(self._connection.rating))
-        while True:
-            try:
-                response = stub.ListInvoices(request, timeout=timeout_s, metadata=self._connection.metadata)
-            except grpc.RpcError as error:
-                raise CallFailed(failure_of(error)) from error
-            yield from map(invoice_of, response.invoices)
-            if not response.next_page_token:
-                return
-            request.page_token = response.next_page_token
+        return self._asking.every(invoices(customer, state), timeout_s)
 
     def __enter__(self) -> Self:
         return self
