@@ -13,16 +13,22 @@ from sqlalchemy import MetaData
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.answer import answer
+from services.aggregator.api.backfills import Backfills
+from services.aggregator.api.corrections import Corrections
 from services.aggregator.api.meters import Meters
 from services.aggregator.api.periods import Periods
 from services.aggregator.api.totals import Totals
+from services.aggregator.api.unmatched import Unmatched
 from services.aggregator.api.usage import Usage
 from services.aggregator.api.usage_events import UsageEvents
+from services.aggregator.check.checker import UsageChecker
 from services.aggregator.closer import PeriodCloser
 from services.aggregator.deadline import Deadline
 from services.aggregator.definition import Definition
 from services.aggregator.meter import METER, CreateMeter, meter_stream
+from services.aggregator.period_kind import parse_period_kinds
 from services.aggregator.query import UsageRow, require_query
+from services.aggregator.restater import PeriodRestater
 from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.usage_periods import UsagePeriods
 from services.aggregator.usage_windows import UsageWindows
@@ -47,6 +53,7 @@ ALWAYS = Span(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 GRACE = timedelta(hours=1)
 WAIT_S = 10.0
 SUFFIX = "__g1"
+PARTITIONS = 2
 
 
 class Log:
@@ -60,11 +67,11 @@ class Log:
         for meter in meters:
             handle(self.store, METER, meter_stream(meter.slug), CreateMeter(meter, NOW), NOW)
 
-    def record(self, batch: Sequence[Event], partition: str = "0") -> Position:
+    def record(self, batch: Sequence[Event], partition: str = "0", source: str = "test") -> Position:
         stream = StreamName("usage", partition)
         version = self._versions.get(partition, NO_STREAM)
         columns = usage_batch_of(
-            ["test"] * len(batch),
+            [source] * len(batch),
             [event.type for event in batch],
             [event.subject for event in batch],
             [f"{partition}-{version + 1}-{row}" for row in range(len(batch))],
@@ -112,25 +119,34 @@ class AggregatorRoom:
     def __init__(self, folder: Path, log: Log | None = None, now: datetime = NOW, database: str = USUAL) -> None:
         self.clock = SimulatedClock(now)
         self.log = log or Log(self.clock)
-        self._database = Database.open(tables_url(database, folder), "aggregator")
-        self.windows = ProjectionRunner(self.store, self._database, UsageWindows(self.store))
-        self.periods = ProjectionRunner(self.store, self._database, UsagePeriods())
+        self.database = Database.open(tables_url(database, folder), "aggregator")
+        self.windows = ProjectionRunner(self.store, self.database, UsageWindows(self.store))
+        self.periods = ProjectionRunner(self.store, self.database, UsagePeriods())
         self.windows.start()
         self.periods.start()
         self.closer = self.another_closer()
+        self.restater = self.another_restater()
         self.meters = Meters(self.store, self.windows, self.clock)
-        self.usage = Usage(self.store, self.windows)
-        self.totals = Totals(self.store, self.windows)
+        self.usage = Usage(self.store, self.windows, self.clock)
+        self.totals = Totals(self.store, self.windows, self.clock)
         self.usage_events = UsageEvents(self.store, self.windows)
-        self.closed = Periods(self.periods)
+        self.corrections = Corrections(self.store, self.windows, self.clock)
+        self.backfills = Backfills(self.store, self.windows, self.clock)
+        self.unmatched = Unmatched(self.store, self.windows)
+        self.checker = UsageChecker(self.store, self.windows, self.clock, PARTITIONS)
+        self.closed = Periods(self.store, self.windows, self.periods, self.clock)
 
     @property
     def store(self) -> EventStore:
         return self.log.store
 
-    def another_closer(self) -> PeriodCloser:
+    def another_closer(self, kinds: str = "month") -> PeriodCloser:
         """A closer such as another replica has."""
-        return PeriodCloser(self.store, self.clock, self.windows, GRACE)
+        return PeriodCloser(self.store, self.clock, self.windows, parse_period_kinds(kinds, "kinds"), GRACE)
+
+    def another_restater(self, every_s: float = 0.0) -> PeriodRestater:
+        """A restater such as another replica has."""
+        return PeriodRestater(self.store, self.clock, self.windows, every_s)
 
     def record(self, batch: Sequence[Event]) -> Position:
         """Record usage and wait until it is folded."""
@@ -162,9 +178,9 @@ class AggregatorRoom:
         self.periods.wait_for(head, WAIT_S)
 
     def close(self) -> None:
-        for worker in (self.closer, self.periods, self.windows):
+        for worker in (self.closer, self.restater, self.periods, self.windows):
             worker.stop(WAIT_S)
-        self._database.close()
+        self.database.close()
 
 
 @contextmanager

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Row, and_, or_, select
+from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from services.aggregator.tables import UsageTables
-from services.eventstore.event import Position, RecordedEvent, StreamName
+from services.eventstore.event import BEGINNING, Position, RecordedEvent, StreamName
 from services.projection.upsert import insert_missing
 
 
@@ -38,11 +38,40 @@ def store_batches(
     insert_missing(connection, tables.batches, rows)
 
 
-def batches_between(connection: Connection, tables: UsageTables, start_us: int, end_us: int) -> list[BatchPlace]:
-    """The batches that can hold usage from `start_us` until before `end_us`, in log order."""
+def batches_between(
+    connection: Connection,
+    tables: UsageTables,
+    start_us: int,
+    end_us: int,
+    *,
+    after: Position = BEGINNING,
+    until: Position | None = None,
+) -> list[BatchPlace]:
+    """The batches that can hold usage from `start_us` until before `end_us`, in log order.
+
+    Only those recorded behind `after`, and up to `until` (None: all).
+    """
     batches = tables.batches
     chosen = select(batches).where(batches.c.last_at_us >= start_us, batches.c.first_at_us < end_us)
+    if after != BEGINNING:
+        chosen = chosen.where(batches.c.position > after)
+    if until is not None:
+        chosen = chosen.where(batches.c.position <= until)
     return _places(connection.execute(chosen.order_by(batches.c.position)).all())
+
+
+def batches_at(connection: Connection, tables: UsageTables, positions: Sequence[int]) -> list[BatchPlace]:
+    """The batches at these log positions, at most 1,000, in log order; where there is none, none."""
+    batches = tables.batches
+    chosen = select(batches).where(batches.c.position.in_(positions)).order_by(batches.c.position)
+    return _places(connection.execute(chosen).all())
+
+
+def recorded_until(connection: Connection, tables: UsageTables, until: Position) -> int:
+    """How many usage events were recorded up to a log position."""
+    batches = tables.batches
+    chosen = select(func.sum(batches.c.usage_event_count)).where(batches.c.position <= until)
+    return int(connection.execute(chosen).scalar() or 0)
 
 
 def batches_behind(

@@ -1,57 +1,99 @@
-"""Closes each subject's calendar month (UTC) once its grace period has passed, oldest first."""
+"""Closes the periods of each subject: by itself once the grace period has passed, oldest first, or when told."""
 
 import threading
-from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import structlog
 
-from services.aggregator.answer import answer
+from services.aggregator.archived_usage import ArchivedUsage
+from services.aggregator.closings import counted_positions
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import SUBJECT_KEY
-from services.aggregator.meter_rows import read_definitions
-from services.aggregator.period import PeriodUsage, closing, is_due, period_stream
-from services.aggregator.query import UsageQuery
-from services.aggregator.snapshot import UsageSnapshot, snapshot
-from services.aggregator.subject_months import UTC_ZONE, earliest_open_month, open_subjects
+from services.aggregator.open_periods import OpenPeriod, OpenPeriods
+from services.aggregator.period_counts import rounds, subjects_with_usage, usage_of
+from services.aggregator.period_kind import PeriodKind
+from services.aggregator.period_statements import close_counted, last_of
+from services.aggregator.snapshot import snapshot
+from services.aggregator.subject_hours import touched_behind
 from services.aggregator.tables import UsageTables
-from services.eventstore.catalogue import encode
-from services.eventstore.event import NO_STREAM, Position, WrongExpectedVersion
-from services.eventstore.store import APPEND_TIMEOUT_S, EventStore
-from services.kernel.calendar import Span, month_of
-from services.kernel.clock import Clock, from_epoch_us
+from services.eventstore.event import BEGINNING, Position
+from services.eventstore.store import EventStore
+from services.kernel.calendar import Span
+from services.kernel.clock import Clock, epoch_us
 from services.projection.lasting_thread import LastingThread
 from services.projection.runner import ProjectionRunner
 
 LOOK_EVERY_S = 0.2
-SUBJECTS_PER_ROUND = 100
 CATCH_UP_TIMEOUT_S = 10.0
-COUNT_TIMEOUT_S = 60.0
+COUNT_TIMEOUT_S = 300.0
+"""One round of counting; percentiles and levels are counted from usage events, which may be many."""
 
 log = structlog.get_logger()
 
 
-class PeriodCloser:
-    """A worker that appends `UsagePeriodClosed`, once for each subject and month, however many replicas try.
+class PeriodClosing:
+    """Closes one period for some subjects, counted from one snapshot and appended in one go."""
 
-    It looks at the clock every LOOK_EVERY_S, and at the tables only when the clock or the fold may have made a month
-    due. A month is counted when the fold has passed all that was in the log after the grace period had passed, and not
-    while usage is parked: a closed period says what was used, for ever.
+    def __init__(
+        self,
+        store: EventStore,
+        clock: Clock,
+        windows: ProjectionRunner[UsageTables],
+        archive: ArchivedUsage | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._windows = windows
+        self._archive = archive
+
+    def subjects(self, span: Span) -> list[str]:
+        """Who has usage in a span."""
+        with snapshot(self._windows, self._store, self._archive) as usage:
+            return subjects_with_usage(usage, span)
+
+    def open_for(self, kind: PeriodKind, span: Span, among: Sequence[str]) -> list[str]:
+        """For whom of these subjects the period is open."""
+        with snapshot(self._windows, self._store) as usage:
+            closed = counted_positions(usage.connection, usage.tables, kind.key, epoch_us(span.start), among)
+        return [subject for subject in among if subject not in closed]
+
+    def close(self, kind: PeriodKind, span: Span, subjects: Sequence[str], deadline: Deadline) -> list[Position]:
+        """Close the period for these subjects; returns where the closings stand, but for those of others.
+
+        Raises TimedOut, and RuleViolated while usage is parked: a closed period says what was used, for ever.
+        """
+        now = self._clock.now()
+        with snapshot(self._windows, self._store, self._archive) as usage:
+            counted = usage_of(usage, kind, span, subjects, now, deadline)
+            self._windows.require_whole()
+        return close_counted(self._store, counted, now)
+
+
+class PeriodCloser:
+    """A worker that appends `UsagePeriodClosed`, once for each subject and period, however many replicas try.
+
+    It looks at the clock every LOOK_EVERY_S, and at the tables only when the fold has moved. A period is counted when
+    the fold has passed all that was in the log after the grace period had passed, and not while usage is parked. What
+    it remembers is derived from the tables; it begins anew whenever it starts.
     """
 
     name = "close periods"
 
     def __init__(
-        self, store: EventStore, clock: Clock, windows: ProjectionRunner[UsageTables], grace: timedelta
+        self,
+        store: EventStore,
+        clock: Clock,
+        windows: ProjectionRunner[UsageTables],
+        kinds: Sequence[PeriodKind],
+        grace: timedelta,
+        archive: ArchivedUsage | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._windows = windows
-        self._grace = grace
-        self._looked_at = Position(-1)
-        self._earliest_open: Span | None = None
+        self._closing = PeriodClosing(store, clock, windows, archive)
+        self._open = OpenPeriods(kinds, grace)
+        self._looked_at = BEGINNING
         self._stop = threading.Event()
         self._thread = LastingThread(self.name, self._look)
 
@@ -73,11 +115,8 @@ class PeriodCloser:
         return self._thread.problem or ("" if self._windows.is_whole() else "no period closes while usage is parked")
 
     def close_due(self) -> int:
-        """Close every period that is due now; returns how many were, closed by this replica or by another."""
-        closed = 0
-        while not self._stop.is_set() and self._windows.is_whole() and (month := self._due_month()):
-            closed += self._close_some(month)
-        return closed
+        """Close every period that is due now; returns for how many subjects, by this replica or by another."""
+        return sum(self._close_for_all(period) for period in self._due())
 
     def _look(self, stop: threading.Event) -> None:
         while not stop.wait(LOOK_EVERY_S):
@@ -85,49 +124,35 @@ class PeriodCloser:
                 self.close_due()
             self._thread.well()
 
-    def _due_month(self) -> Span | None:
-        """The earliest month that is open for any subject, when it is due."""
-        now, position = self._clock.now(), self._windows.position()
-        if position != self._looked_at:
-            self._earliest_open, self._looked_at = self._read_earliest_open(), position
-        month = self._earliest_open
-        return month if month is not None and is_due(month, self._grace, now) else None
+    def _may_close(self) -> bool:
+        return not self._stop.is_set() and self._windows.is_whole()
 
-    def _read_earliest_open(self) -> Span | None:
-        with snapshot(self._windows, self._store) as usage:
-            start_us = earliest_open_month(usage.connection, usage.tables)
-        return None if start_us is None else month_of(from_epoch_us(start_us), UTC_ZONE)
+    def _due(self) -> list[OpenPeriod]:
+        now = self._clock.now()
+        if self._windows.position() != self._looked_at:
+            with snapshot(self._windows, self._store) as usage:
+                self._open.note(touched_behind(usage.connection, usage.tables, self._looked_at), now)
+                self._looked_at = usage.position
+        return self._open.due(now)
 
-    def _close_some(self, month: Span) -> int:
-        """Close the month for the next SUBJECTS_PER_ROUND subjects, and wait until the fold knows it."""
+    def _close_for_all(self, period: OpenPeriod) -> int:
+        """Close a period for everybody for whom it is open, round by round; 0 when it was given up on the way.
+
+        Nothing is counted before the fold has passed what was in the log when the grace period was seen to be over.
+        """
+        if not self._may_close():
+            return 0
         self._windows.wait_for(self._store.head().position, CATCH_UP_TIMEOUT_S)
-        with snapshot(self._windows, self._store) as usage:
-            subjects = open_subjects(usage.connection, usage.tables, month.start, SUBJECTS_PER_ROUND)
-            counted = _usage_of(usage, subjects, month)
-            self._windows.require_whole()
-        self._append(counted, self._clock.now())
-        self._windows.wait_for(self._store.head().position, CATCH_UP_TIMEOUT_S)
-        log.info("periods closed", start_at=month.start.isoformat(), subjects=len(subjects))
+        subjects = self._closing.open_for(period.kind, period.span, self._closing.subjects(period.news))
+        last = BEGINNING
+        for some in rounds(subjects, period.span):
+            if not self._may_close():
+                return 0
+            closings = self._closing.close(period.kind, period.span, some, Deadline.after(COUNT_TIMEOUT_S))
+            last = last_of([last, *closings])
+        if subjects:
+            start_at = period.span.start.isoformat()
+            log.info("periods closed", period=period.kind.key, start_at=start_at, subjects=len(subjects))
+            self._windows.wait_for(last, CATCH_UP_TIMEOUT_S)
+        self._open.closed(period)
         return len(subjects)
-
-    def _append(self, counted: Sequence[PeriodUsage], now: datetime) -> None:
-        """Append one closing each, in one commit where the store can; another replica's closing stands."""
-        pending = []
-        for usage in counted:
-            stream = period_stream(usage.subject, usage.span)
-            pending.append(self._store.submit(stream, [encode(closing(usage, now), stream, 0, now)], NO_STREAM))
-        for outcome in pending:
-            with suppress(WrongExpectedVersion):
-                outcome.result(APPEND_TIMEOUT_S)
-
-
-def _usage_of(usage: UsageSnapshot, subjects: Sequence[str], month: Span) -> list[PeriodUsage]:
-    """The usage of each subject in the month: the totals of all meters that counted any."""
-    totals: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    deadline = Deadline.after(COUNT_TIMEOUT_S)
-    for meter in read_definitions(usage.connection, usage.tables) if subjects else ():
-        query = UsageQuery(meter, tuple(subjects), (month,), (SUBJECT_KEY,))
-        for row in answer(usage, query, deadline):
-            if row.value is not None:
-                totals[row.group[0]][meter.slug] = row.value
-    return [PeriodUsage(subject, month, totals[subject], usage.position) for subject in subjects]

@@ -5,7 +5,7 @@ from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Connection, Select, Table, delete, exists, select
 
 from services.aggregator.aggregations.aggregation import STATE_TYPES, Aggregation
 from services.aggregator.decimal_column import NUMBER, decimal_texts
@@ -72,6 +72,35 @@ def hours_between(connection: Connection, tables: UsageTables, meter: str, start
     return list(connection.execute(within).scalars())
 
 
+def delete_rectangle(
+    connection: Connection, tables: UsageTables, meters: Sequence[str], hours: Sequence[int], subjects: Sequence[str]
+) -> None:
+    """Delete the states of these meters, hours and subjects, whatever the aggregation."""
+    for table in _state_tables(tables):
+        for meter in meters:
+            for some_hours in _parts(hours):
+                for some_subjects in _parts(subjects):
+                    chosen = (table.c.meter == meter, table.c.hour_us.in_(some_hours))
+                    connection.execute(delete(table).where(*chosen, table.c.subject.in_(some_subjects)))
+
+
+def delete_since(connection: Connection, tables: UsageTables, meter: str, start_us: int) -> None:
+    """Delete all states of one meter from the hour `start_us` on, whatever the aggregation."""
+    for table in (*_state_tables(tables), tables.meter_hours):
+        connection.execute(delete(table).where(table.c.meter == meter, table.c.hour_us >= start_us))
+
+
+def forget_empty_hours(connection: Connection, tables: UsageTables, hours: Sequence[int]) -> None:
+    """Take those of these hours off the lists of meters that have no state in them any more."""
+    listed = tables.meter_hours
+    is_empty = [
+        ~exists().where(table.c.meter == listed.c.meter, table.c.hour_us == listed.c.hour_us)
+        for table in _state_tables(tables)
+    ]
+    for some_hours in _parts(hours):
+        connection.execute(delete(listed).where(listed.c.hour_us.in_(some_hours), *is_empty))
+
+
 def state_rows(states: pa.Table, meter: str, aggregation: Aggregation, table: Table) -> list[tuple[Any, ...]]:
     """The rows of `table` that hold `states`, in key order, which is how a database likes them."""
     states = states.sort_by([(name, "ascending") for name in KEYS])
@@ -104,6 +133,10 @@ def _arrow(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
 def _python(column: pa.ChunkedArray) -> list[Any]:
     values: list[Any] = (decimal_texts(column) if column.type == NUMBER else column).to_pylist()
     return values
+
+
+def _state_tables(tables: UsageTables) -> tuple[Table, ...]:
+    return tables.amounts, tables.moments, tables.texts
 
 
 def _parts(values: Sequence[Any]) -> Iterator[Sequence[Any]]:

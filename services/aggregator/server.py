@@ -1,28 +1,41 @@
 """The gRPC face of the aggregator: one line a method."""
 
+from collections.abc import AsyncIterator
+
 import grpc
 
 from meterlog.aggregator.v1 import aggregator_pb2, aggregator_pb2_grpc
 from services.aggregator.api.meters import Meters
 from services.aggregator.api.periods import Periods
 from services.aggregator.api.totals import Totals
+from services.aggregator.api.unmatched import Unmatched
 from services.aggregator.api.usage import Usage
 from services.aggregator.api.usage_events import UsageEvents
+from services.aggregator.api.watch import UsageWatch
 from services.rpc.deadline import time_left_s
 
 AGGREGATOR_SERVICE = "meterlog.aggregator.v1.AggregatorService"
 
 
 class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
-    """Hands each request to the noun that it is about. Handlers block, so they run in the thread pool."""
+    """Hands each request to the noun that it is about. Handlers block, in a pool of threads; one is a coroutine."""
 
     def __init__(
-        self, meters: Meters, usage: Usage, totals: Totals, usage_events: UsageEvents, periods: Periods
+        self,
+        meters: Meters,
+        usage: Usage,
+        watch: UsageWatch,
+        totals: Totals,
+        usage_events: UsageEvents,
+        unmatched: Unmatched,
+        periods: Periods,
     ) -> None:
         self._meters = meters
         self._usage = usage
+        self._watch = watch
         self._totals = totals
         self._usage_events = usage_events
+        self._unmatched = unmatched
         self._periods = periods
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -53,6 +66,24 @@ class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
         """Change a meter's name or unit."""
         return self._meters.update(request, time_left_s(context))
 
+    def RedefineMeter(
+        self, request: aggregator_pb2.RedefineMeterRequest, context: grpc.ServicerContext
+    ) -> aggregator_pb2.RedefineMeterResponse:
+        """Change what a meter counts."""
+        return self._meters.redefine(request, time_left_s(context))
+
+    def PreviewMeter(
+        self, request: aggregator_pb2.PreviewMeterRequest, context: grpc.ServicerContext
+    ) -> aggregator_pb2.PreviewMeterResponse:
+        """What a meter would say of past usage."""
+        return self._meters.preview(request, time_left_s(context))
+
+    def ListMeterVersions(
+        self, request: aggregator_pb2.ListMeterVersionsRequest, context: grpc.ServicerContext
+    ) -> aggregator_pb2.ListMeterVersionsResponse:
+        """What a meter said over time."""
+        return self._meters.versions(request)
+
     def ArchiveMeter(
         self, request: aggregator_pb2.ArchiveMeterRequest, context: grpc.ServicerContext
     ) -> aggregator_pb2.ArchiveMeterResponse:
@@ -64,6 +95,12 @@ class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
     ) -> aggregator_pb2.QueryUsageResponse:
         """The usage of one meter over a range."""
         return self._usage.query(request, time_left_s(context))
+
+    def WatchUsage(
+        self, request: aggregator_pb2.WatchUsageRequest, context: grpc.ServicerContext
+    ) -> AsyncIterator[aggregator_pb2.WatchUsageResponse]:
+        """The usage of one meter, and what changes of it. A coroutine: it holds no thread of the pool."""
+        return self._watch.watch(request)
 
     def QueryTotals(
         self, request: aggregator_pb2.QueryTotalsRequest, context: grpc.ServicerContext
@@ -82,6 +119,24 @@ class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
     ) -> aggregator_pb2.ListUsageEventsResponse:
         """Usage events in the order of the log."""
         return self._usage_events.list(request, time_left_s(context))
+
+    def ListUnmatchedUsage(
+        self, request: aggregator_pb2.ListUnmatchedUsageRequest, context: grpc.ServicerContext
+    ) -> aggregator_pb2.ListUnmatchedUsageResponse:
+        """Types that no meter in use counts."""
+        return self._unmatched.list(request)
+
+    def GetPeriodUsage(
+        self, request: aggregator_pb2.GetPeriodUsageRequest, context: grpc.ServicerContext
+    ) -> aggregator_pb2.GetPeriodUsageResponse:
+        """The usage of one customer in one period, now and as closed."""
+        return self._periods.usage(request, time_left_s(context))
+
+    def ClosePeriod(
+        self, request: aggregator_pb2.ClosePeriodRequest, context: grpc.ServicerContext
+    ) -> aggregator_pb2.ClosePeriodResponse:
+        """Close a period now."""
+        return self._periods.close(request, time_left_s(context))
 
     def ListClosedPeriods(
         self, request: aggregator_pb2.ListClosedPeriodsRequest, context: grpc.ServicerContext

@@ -10,6 +10,7 @@ from services.aggregator.aggregations.aggregation import Aggregation
 from services.aggregator.aggregations.table import AGGREGATIONS
 from services.aggregator.counting import count_usage
 from services.aggregator.definition import Definition
+from services.aggregator.group_growth import warn_of_many_groups
 from services.aggregator.hour_states import KEYS, hours_between, read_rectangle, state_rows, state_table
 from services.aggregator.tables import UsageTables
 from services.projection.upsert import insert_missing, upsert
@@ -36,6 +37,7 @@ def _store(
         merged = _merged_with_standing(connection, tables, meter, aggregation, counted)
         upsert(connection, table, state_rows(merged, meter, aggregation, table))
     hours = pc.unique(counted["hour_us"]).to_pylist()
+    warn_of_many_groups(connection, tables, table, meter, hours)
     insert_missing(connection, tables.meter_hours, [(meter, hour) for hour in hours])
 
 
@@ -44,7 +46,7 @@ def _merged_with_standing(
 ) -> pa.Table:
     standing = [
         states
-        for hours, subjects in _rectangles(_touched(connection, tables, meter, counted))
+        for hours, subjects in rectangles(_touched(connection, tables, meter, counted))
         for states in read_rectangle(connection, tables, meter, aggregation, hours, subjects)
     ]
     if not standing:
@@ -61,7 +63,7 @@ def _touched(connection: Connection, tables: UsageTables, meter: str, counted: p
     return known.group_by(["hour_us", "subject"]).aggregate([])
 
 
-def _rectangles(pairs: pa.Table) -> Iterator[tuple[list[int], list[str]]]:
+def rectangles(pairs: pa.Table) -> Iterator[tuple[list[int], list[str]]]:
     """Few rectangles of hours and subjects that hold all pairs and not many others."""
     hours, subjects = pc.unique(pairs["hour_us"]), pc.unique(pairs["subject"])
     if len(hours) * len(subjects) <= LOOK_UPS_MAX:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table
 
+from services.aggregator.corrections.tables import CorrectionTables, correction_tables_in
+from services.aggregator.period_marks import PeriodMarks, period_marks_in
 from services.projection.columns import TEXT, Apart, apart, long_key
 
 
@@ -11,32 +13,41 @@ from services.projection.columns import TEXT, Apart, apart, long_key
 class UsageTables:
     """Meters, their states hour by hour, and where usage of which time lies in the log.
 
+    `meters` has the number of the version that is in force, `meter_versions` what each version says and since when.
+
     A state is one row a meter, hour (its first microsecond), subject and group with usage. It lies in `amounts`
     (columns that the aggregation does not use are NULL), for first and last in `moments`, and for unique counts in
     `texts`, one row for each different text. `meter_hours` lists the hours of each meter that have states. `batches`
-    lists every stored batch of usage events with its earliest and latest event time. `subject_months` lists the
-    calendar months (UTC) in which a subject has usage of any kind, and whether that period is closed (1) or open (0).
+    lists every stored batch of usage events with its earliest and latest event time. `types` counts the usage events of
+    each type as they were recorded. `corrections` says what acts on usage.
+    `periods` says which hours have usage of whom, and which periods are closed.
     """
 
     meters: Table
+    meter_versions: Table
     amounts: Table
     moments: Table
     texts: Table
     meter_hours: Table
     batches: Table
-    subject_months: Table
+    types: Table
+    corrections: CorrectionTables
+    periods: PeriodMarks
 
 
 def usage_tables_in(metadata: MetaData, suffix: str) -> UsageTables:
     """Declare the tables of one generation."""
     return UsageTables(
         meters=_meters(metadata, suffix),
+        meter_versions=_meter_versions(metadata, suffix),
         amounts=_amounts(metadata, suffix),
         moments=_moments(metadata, suffix),
         texts=_texts(metadata, suffix),
         meter_hours=_meter_hours(metadata, suffix),
         batches=_batches(metadata, suffix),
-        subject_months=_subject_months(metadata, suffix),
+        types=_types(metadata, suffix),
+        corrections=correction_tables_in(metadata, suffix),
+        periods=period_marks_in(metadata, suffix),
     )
 
 
@@ -45,14 +56,29 @@ def _meters(metadata: MetaData, suffix: str) -> Table:
         "meters" + suffix,
         metadata,
         Column("slug", TEXT, primary_key=True),
+        Column("version", Integer, nullable=False),
+        Column("created_at_us", BigInteger, nullable=False),
+        Column("archived_at_us", BigInteger),
+    )
+
+
+def _meter_versions(metadata: MetaData, suffix: str) -> Table:
+    return Table(
+        "meter_versions" + suffix,
+        metadata,
+        Column("slug", TEXT, primary_key=True),
+        Column("version", Integer, primary_key=True, autoincrement=False),
+        Column("position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
+        Column("effective_from_us", BigInteger),
         Column("display_name", TEXT, nullable=False),
         Column("event_type", TEXT, nullable=False),
         Column("aggregation", TEXT, nullable=False),
         Column("value_property", TEXT, nullable=False),
         Column("group_by", TEXT, nullable=False),
         Column("unit", TEXT, nullable=False),
-        Column("created_at_us", BigInteger, nullable=False),
-        Column("archived_at_us", BigInteger),
+        Column("filters", TEXT, nullable=False),
+        Column("value_expression", TEXT, nullable=False),
+        Column("percentile", TEXT, nullable=False),
     )
 
 
@@ -131,13 +157,15 @@ def _batches(metadata: MetaData, suffix: str) -> Table:
     )
 
 
-def _subject_months(metadata: MetaData, suffix: str) -> Table:
+def _types(metadata: MetaData, suffix: str) -> Table:
     return Table(
-        "subject_months" + suffix,
+        "usage_types" + suffix,
         metadata,
-        Column("start_us", BigInteger, primary_key=True, autoincrement=False),
-        Column("subject", TEXT, primary_key=True),
-        Column("is_closed", Integer, nullable=False),
-        Index("subject_months_open" + suffix, "is_closed", "start_us", "subject"),
+        Column("type", TEXT, primary_key=True),
+        Column("usage_event_count", BigInteger, nullable=False),
+        Column("first_at_us", BigInteger, nullable=False),
+        Column("last_at_us", BigInteger, nullable=False),
+        Column("first_position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
+        Column("last_position", BigInteger, nullable=False, info=apart(Apart.PLACE)),
         sqlite_with_rowid=False,
     )

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from zoneinfo import ZoneInfo
 
 from services.aggregator.answer import answer
 from services.aggregator.deadline import Deadline
-from services.aggregator.meter_rows import read_meter
-from services.aggregator.query import require_query
+from services.aggregator.definition import Definition
+from services.aggregator.known_then import meter_as_of
+from services.aggregator.query import UsageQuery, require_query
 from services.aggregator.snapshot import UsageSnapshot
 from services.kernel.calendar import Span, Window
 from services.kernel.errors import InvalidInput
@@ -39,13 +41,12 @@ def require_meters(slugs: Sequence[str]) -> tuple[str, ...]:
 
 
 def totals(
-    source: UsageSnapshot, meters: Sequence[str], subject: str, span: Span, deadline: Deadline
+    source: UsageSnapshot, meters: Sequence[str], subject: str, span: Span, now: datetime, deadline: Deadline
 ) -> list[MeterTotal]:
-    """One total a meter, in their order; raises NotFound, InvalidInput or TimedOut."""
-    return [MeterTotal(slug, _total(source, slug, subject, span, deadline)) for slug in meters]
+    """One total a meter, in their order, as it stands at `now`; raises NotFound, InvalidInput or TimedOut."""
+    queries = [_query(meter_as_of(source, slug, None), subject, span).at(now, None) for slug in meters]
+    return [MeterTotal(query.meter.slug, answer(source, query, deadline)[0].value) for query in queries]
 
 
-def _total(source: UsageSnapshot, slug: str, subject: str, span: Span, deadline: Deadline) -> str | None:
-    meter = read_meter(source.connection, source.tables, slug).definition
-    (row,) = answer(source, require_query(meter, (subject,), span, Window.NONE, _ANY_ZONE, ()), deadline)
-    return row.value
+def _query(meter: Definition, subject: str, span: Span) -> UsageQuery:
+    return require_query(meter, (subject,), span, Window.NONE, _ANY_ZONE, ())

@@ -3,20 +3,22 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from meterlog.events.v1.usage_pb2 import UsageRecorded
 from services.aggregator.batch_rows import BatchPlace, batches_before, batches_behind
+from services.aggregator.conditions import Condition, condition_columns, meets_all
+from services.aggregator.corrections.acting import force_over
+from services.aggregator.corrections.standing import Standing, StandingUsage, standings
 from services.aggregator.deadline import Deadline
+from services.aggregator.definition import Definition
 from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.usage_log import READ_EVENTS, read_batches
-from services.eventstore.catalogue import decode
-from services.eventstore.event import Position, RecordedEvent
-from services.eventstore.usage_batch import decode_usage, property_column, property_keys
-from services.kernel.clock import from_epoch_us
+from services.aggregator.usage_table import whole_table
+from services.aggregator.versions import reigns
+from services.eventstore.event import RecordedEvent
+from services.eventstore.usage_batch import TEXT
 from services.kernel.errors import NotFound
 
 SCANNED_BATCHES_MAX = 1_000
@@ -27,49 +29,39 @@ BEFORE_ALL = (0, -1)
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedUsage:
-    """A usage event as recorded, and its place: log position, row in that event from 0."""
-
-    id: str
-    source: str
-    type: str
-    subject: str
-    at: datetime
-    value: Decimal
-    properties: dict[str, str]
-    position: Position
-    row: int
-    recorded_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class Choice:
-    """Which usage events to list; empty texts and None choose all."""
+    """Which usage events to list, by what they say now; empty texts and tuples, and None, choose all."""
 
     subject: str = ""
     type: str = ""
     start_us: int | None = None
     end_us: int | None = None
+    source: str = ""
+    meter: Definition | None = None
+    conditions: tuple[Condition, ...] = ()
+    standing: Standing | None = None
+    recorded_from: datetime | None = None
+    recorded_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UsagePage:
     """Usage events by position and row; `next` is the place to go on behind, None when this is the end."""
 
-    events: tuple[RecordedUsage, ...]
+    events: tuple[StandingUsage, ...]
     next: tuple[int, int] | None
 
 
-def find_usage(source: UsageSnapshot, usage_source: str, usage_id: str, deadline: Deadline) -> RecordedUsage:
+def find_usage(source: UsageSnapshot, usage_source: str, usage_id: str, deadline: Deadline) -> StandingUsage:
     """The usage event of that source and id, looked for from the newest batch backwards; raises NotFound."""
     for places in _backwards(source):
         deadline.require()
         for events in read_batches(source.store, places):
             for event in events:
-                batch = _batch(event)
-                rows = _rows_where(_is_known_as(batch, usage_source, usage_id))
-                if rows:
-                    return next(_recorded(event, batch, rows))
+                usage = whole_table(event)
+                found = usage.filter(_is_known_as(usage, usage_source, usage_id))
+                if found.num_rows:
+                    return next(_standing_in(source, event, found, Choice()))
     raise NotFound(
         f'no usage event "{usage_id[:64]}" of source "{usage_source[:64]}" was recorded; check both',
         reason="USAGE_EVENT_NOT_FOUND",
@@ -89,16 +81,13 @@ def list_usage(
         start_us=choice.start_us,
         end_us=choice.end_us,
     )
-    found: list[RecordedUsage] = []
+    found: list[StandingUsage] = []
     for event in _in_order(source, places):
         deadline.require()
-        batch = _batch(event)
-        rows = _rows_where(_is_chosen(batch, choice))
-        if event.position == behind[0]:
-            rows = [row for row in rows if row > behind[1]]
-        found.extend(_recorded(event, batch, rows[: limit - len(found)]))
-        if len(found) == limit:
-            return UsagePage(tuple(found), (found[-1].position, found[-1].row))
+        for standing in _chosen_in(source, event, choice, behind):
+            found.append(standing)
+            if len(found) == limit:
+                return UsagePage(tuple(found), (standing.position, standing.row))
     is_last = len(places) < SCANNED_BATCHES_MAX
     return UsagePage(tuple(found), None if is_last else (places[-1].position, places[-1].usage_event_count))
 
@@ -116,49 +105,68 @@ def _in_order(source: UsageSnapshot, places: list[BatchPlace]) -> Iterator[Recor
         yield from sorted((event for run in runs for event in run), key=lambda event: event.position)
 
 
-def _batch(event: RecordedEvent) -> pa.RecordBatch:
-    message = decode(event)
-    assert isinstance(message, UsageRecorded)
-    return decode_usage(message)
+def _chosen_in(
+    source: UsageSnapshot, event: RecordedEvent, choice: Choice, behind: tuple[int, int]
+) -> Iterator[StandingUsage]:
+    """What is chosen of one batch: first by what no correction changes, because that is most of the work."""
+    is_too_early = choice.recorded_from is not None and event.recorded_at < choice.recorded_from
+    is_too_late = choice.recorded_until is not None and event.recorded_at >= choice.recorded_until
+    if is_too_early or is_too_late:
+        return
+    usage = whole_table(event)
+    if event.position == behind[0]:
+        usage = usage.slice(behind[1] + 1)
+    usage = usage.filter(_is_asked(usage, choice))
+    if usage.num_rows:
+        yield from _standing_in(source, event, usage, choice)
 
 
-def _is_known_as(batch: pa.RecordBatch, source: str, usage_id: str) -> pa.Array:
-    return pc.and_(pc.equal(batch.column("id"), usage_id), pc.equal(batch.column("source"), source))
+def _standing_in(
+    source: UsageSnapshot, event: RecordedEvent, usage: pa.Table, choice: Choice
+) -> Iterator[StandingUsage]:
+    times = pc.min_max(usage["at_us"]).as_py()
+    force = force_over(source.connection, source.tables.corrections, source.position, times["min"], times["max"] + 1)
+    recorded_at = event.recorded_at
+    return standings(usage, force, recorded_at, lambda said: _is_met(said, choice), choice.standing)
 
 
-def _is_chosen(batch: pa.RecordBatch, choice: Choice) -> pa.Array:
-    is_chosen = pa.repeat(True, batch.num_rows)
-    times = batch.column("time").view(pa.int64())
-    for name, text in (("subject", choice.subject), ("type", choice.type)):
+def _is_known_as(usage: pa.Table, source: str, usage_id: str) -> pa.Array:
+    return pc.and_(pc.equal(usage["id"], usage_id), pc.equal(usage["source"].cast(pa.utf8()), source))
+
+
+def _is_asked(usage: pa.Table, choice: Choice) -> pa.Array:
+    is_asked = pa.repeat(True, usage.num_rows)
+    for name, text in (("subject", choice.subject), ("type", choice.type), ("source", choice.source)):
         if text:
-            is_chosen = pc.and_(is_chosen, pc.equal(batch.column(name), text))
+            column = usage[name].combine_chunks()
+            is_asked = pc.and_(is_asked, pc.equal(column.dictionary, text).take(column.indices))
     if choice.start_us is not None:
-        is_chosen = pc.and_(is_chosen, pc.greater_equal(times, choice.start_us))
+        is_asked = pc.and_(is_asked, pc.greater_equal(usage["at_us"].combine_chunks(), choice.start_us))
     if choice.end_us is not None:
-        is_chosen = pc.and_(is_chosen, pc.less(times, choice.end_us))
-    return is_chosen
+        is_asked = pc.and_(is_asked, pc.less(usage["at_us"].combine_chunks(), choice.end_us))
+    return is_asked
 
 
-def _rows_where(is_chosen: pa.Array) -> list[int]:
-    rows: list[int] = pc.indices_nonzero(is_chosen).to_pylist()
-    return rows
+def _is_met(said: pa.Table, choice: Choice) -> pa.Array:
+    """Whether usage events meet the conditions, and those of the meter, by what they say now."""
+    is_met = _meets(said, choice.conditions)
+    return is_met if choice.meter is None else pc.and_(is_met, _is_counted_by(said, choice.meter))
 
 
-def _recorded(event: RecordedEvent, batch: pa.RecordBatch, rows: list[int]) -> Iterator[RecordedUsage]:
-    keys = property_keys(batch)
-    chosen = batch.take(pa.array(rows, pa.int64()))
-    times = chosen.column("time").view(pa.int64()).to_pylist()
-    for row, at_us, fields in zip(rows, times, chosen.drop_columns("time").to_pylist(), strict=True):
-        properties = {key: fields[property_column(key)] for key in keys if fields[property_column(key)] is not None}
-        yield RecordedUsage(
-            id=fields["id"],
-            source=fields["source"],
-            type=fields["type"],
-            subject=fields["subject"],
-            at=from_epoch_us(at_us),
-            value=fields["value"],
-            properties=properties,
-            position=event.position,
-            row=row,
-            recorded_at=event.recorded_at,
-        )
+def _is_counted_by(said: pa.Table, meter: Definition) -> pa.Array:
+    times, types = said["at_us"].combine_chunks(), said["type"].combine_chunks()
+    is_counted = pa.repeat(False, said.num_rows)
+    for reign in reigns(meter):
+        is_in = pc.equal(types.dictionary, reign.definition.event_type).take(types.indices)
+        if reign.start_us is not None:
+            is_in = pc.and_(is_in, pc.greater_equal(times, reign.start_us))
+        if reign.end_us is not None:
+            is_in = pc.and_(is_in, pc.less(times, reign.end_us))
+        is_counted = pc.or_(is_counted, pc.and_(is_in, _meets(said, reign.definition.filters)))
+    return is_counted
+
+
+def _meets(said: pa.Table, conditions: tuple[Condition, ...]) -> pa.Array:
+    for name in condition_columns(conditions).difference(said.schema.names):
+        said = said.append_column(name, pa.nulls(said.num_rows, TEXT))
+    return meets_all(said, conditions)

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.aggregator.archived_usage import NOTHING_ARCHIVED
+from services.aggregator.archived_usage import NOTHING_ARCHIVED, Gap
 from services.aggregator.batch_rows import BatchPlace, batches_between
+from services.aggregator.corrections.acting import force_over
+from services.aggregator.corrections.effect import corrected
+from services.aggregator.corrections.force import Force
 from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.usage_log import read_batches
 from services.aggregator.usage_table import HOUR_US, usage_tables
@@ -42,14 +45,46 @@ def read_usage(
     left out. Archived usage is read from the archive, the rest from the log.
     """
     last = source.position if until is None else min(until, source.position)
+    force = force_on(source, extent, last)
+    needed = sorted(force.columns.difference(columns))
+    for usage in read_recorded(source, extent, [*columns, *needed], last):
+        counted = corrected(usage, force)
+        if counted.num_rows:
+            yield counted.drop_columns(needed)
+
+
+def force_on(source: UsageSnapshot, extent: Extent, until: Position) -> Force:
+    """The corrections and backfills in force at `until` that can touch usage of `extent`."""
+    return force_over(
+        source.connection,
+        source.tables.corrections,
+        until,
+        extent.start_us,
+        extent.end_us,
+        extent.subjects,
+        extent.types,
+    )
+
+
+def read_recorded(source: UsageSnapshot, extent: Extent, columns: Sequence[str], last: Position) -> Iterator[pa.Table]:
+    """The usage events of `extent` recorded up to `last`, as they were recorded, in parts that are in no order."""
     archived = NOTHING_ARCHIVED if source.archive is None else source.archive.view()
-    for usage in archived.tables(extent, columns, last):
-        yield usage
-    places = batches_between(source.connection, source.tables, extent.start_us, extent.end_us)
-    unarchived = [place for place in places if archived.position < place.position <= last and _may_hold(place, extent)]
-    for events in read_batches(source.store, unarchived):
+    yield from archived.tables(extent, columns, last)
+    for gap in archived.gaps(last):
+        yield from _read_log(source, extent, columns, gap)
+
+
+def _read_log(source: UsageSnapshot, extent: Extent, columns: Sequence[str], gap: Gap) -> Iterator[pa.Table]:
+    """The usage events of `extent` that lie in `gap`."""
+    asked = replace(extent, start_us=max(extent.start_us, gap.start_us), end_us=min(extent.end_us, gap.end_us))
+    if asked.start_us >= asked.end_us:
+        return
+    places = batches_between(
+        source.connection, source.tables, asked.start_us, asked.end_us, after=gap.after, until=gap.until
+    )
+    for events in read_batches(source.store, [place for place in places if _may_hold(place, asked)]):
         for usage in usage_tables(events, columns):
-            chosen = usage.filter(is_within(usage, extent))
+            chosen = usage.filter(is_within(usage, asked))
             if chosen.num_rows:
                 yield chosen
 

@@ -3,39 +3,47 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import cast
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection, MetaData
 
-from meterlog.events.v1.meter_pb2 import MeterCreated, UsagePeriodClosed
 from services.aggregator.batch_rows import store_batches
+from services.aggregator.closings import fold_closings
+from services.aggregator.corrections.acting import force_over
+from services.aggregator.corrections.area import Area
+from services.aggregator.corrections.backfill_rows import store_loads
+from services.aggregator.corrections.backfill_source import has_backfilled
+from services.aggregator.corrections.effect import is_held
+from services.aggregator.corrections.recounting import recount_area, recount_meters
+from services.aggregator.corrections.touching import fold_change, touched_by
 from services.aggregator.counting import columns_counted
 from services.aggregator.definition import Definition
-from services.aggregator.meter import MeterEvent, definition_of
+from services.aggregator.meter import MeterEvent
+from services.aggregator.meter_changes import changes_of, last_said, to_recount
 from services.aggregator.meter_rows import fold_meter, read_definitions
+from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.store_states import store_usage
-from services.aggregator.subject_months import close_months
 from services.aggregator.tables import UsageTables, usage_tables_in
 from services.aggregator.touched import note_touched, touched_hours
+from services.aggregator.touched_since import note_touched_since
 from services.aggregator.usage_table import usage_tables
+from services.aggregator.usage_types import store_types
 from services.eventstore.catalogue import decode
-from services.eventstore.event import BEGINNING, Position, RecordedEvent
+from services.eventstore.event import RecordedEvent
 from services.eventstore.store import EventStore
-from services.projection.intake import take_in
-from services.projection.skipping import read_skipped
-
-BACKFILL_EVENTS = 1_000
-"""Log events that a backfill reads at once."""
 
 
 class UsageWindows:
     """Counts usage events into hour states that merge, so that neither order nor batching changes a row.
 
-    A meter counts all usage of the log: when its creation is folded, usage recorded earlier is read back from the log
-    and counted in the same transaction.
+    The states say what the log says up to the end of the fold: usage is merged in as it comes, and what an event says
+    about earlier usage (a new or redefined meter, a correction, a backfill) is counted anew from the usage itself, in
+    the same transaction.
     """
 
     name = "usage_windows"
-    version = 1
-    categories = frozenset({"usage", "meter", "period"})
+    version = 2
+    categories = frozenset({"usage", "meter", "period", "correction", "backfill"})
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
@@ -45,53 +53,62 @@ class UsageWindows:
         return usage_tables_in(metadata, suffix)
 
     def fold(self, connection: Connection, tables: UsageTables, events: Sequence[RecordedEvent]) -> None:
-        """Meters first, so that the usage of this call counts for all of them; then usage; then closed periods."""
-        created = _fold_meters(connection, tables, _of_category(events, "meter"))
-        if created:
-            self._backfill(connection, tables, created, events[0].position)
-        _fold_usage(connection, tables, _of_category(events, "usage"))
-        _fold_closed(connection, tables, _of_category(events, "period"))
-
-    def _backfill(
-        self, connection: Connection, tables: UsageTables, meters: Sequence[Definition], until: Position
-    ) -> None:
-        """Count the usage recorded before `until` for new meters, all of them in one pass over the log."""
-        for events in self._usage_before(until):
-            for usage in usage_tables(events, columns_counted(meters)):
-                store_usage(connection, tables, usage, meters)
-
-    def _usage_before(self, until: Position) -> Iterator[Sequence[RecordedEvent]]:
-        """What the live fold left out is left out here, too."""
-        skipped = read_skipped(self._store, self.name)
-        position, is_last = BEGINNING, False
-        while position < until and not is_last:
-            page = self._store.read_all(after=position, categories={"usage"}, limit=BACKFILL_EVENTS)
-            yield take_in((event for event in page.events if event.position < until), skipped).foldable
-            position, is_last = page.position, page.is_last
+        """First what is said about usage, then what it means for usage of earlier folds and of this one."""
+        at_end = UsageSnapshot(connection, tables, self._store, events[-1].position)
+        meter_events = _of_category(events, "meter")
+        corrections = _of_category(events, "correction", "backfill")
+        for recorded in meter_events:
+            fold_meter(connection, tables, cast(MeterEvent, decode(recorded)), recorded.position)
+        for recorded in corrections:
+            fold_change(connection, tables, recorded)
+        meters = read_definitions(connection, tables)
+        changes = changes_of(meter_events)
+        for since_us, changed in to_recount(changes, meters).items():
+            # This fold's usage is not listed yet: it is merged in below.
+            recount_meters(at_end, changed, since_us)
+        _fold_usage(at_end, meters, _of_category(events, "usage"))
+        for change in last_said(changes):
+            note_touched_since(connection, tables, change.since_us, change.position)
+        _recount_corrected(at_end, meters, corrections)
+        fold_closings(connection, tables, _of_category(events, "period"))
 
 
-def _fold_meters(connection: Connection, tables: UsageTables, events: Iterable[RecordedEvent]) -> list[Definition]:
-    """Bring the rows of meters up to date; returns the definitions of new ones."""
-    created = []
-    for recorded in events:
-        event = cast(MeterEvent, decode(recorded))
-        fold_meter(connection, tables, event)
-        if isinstance(event, MeterCreated):
-            created.append(definition_of(event))
-    return created
-
-
-def _fold_usage(connection: Connection, tables: UsageTables, events: Sequence[RecordedEvent]) -> None:
-    meters = read_definitions(connection, tables)
-    for usage in usage_tables(events, columns_counted(meters)):
+def _fold_usage(source: UsageSnapshot, meters: Sequence[Definition], events: Sequence[RecordedEvent]) -> None:
+    connection, tables = source.connection, source.tables
+    columns = columns_counted(meters)
+    for usage in usage_tables(events, [*columns, *{"source"}.difference(columns)]):
         store_batches(connection, tables, usage, events)
-        note_touched(connection, tables, touched_hours(usage), events[-1].position)
-        store_usage(connection, tables, usage, meters)
+        store_types(connection, tables, usage)
+        store_loads(connection, tables.corrections, usage)
+        # Usage that is held back or cancelled touches its hours, too: what it will count for is noted by what frees it.
+        note_touched(connection, tables, touched_hours(usage), source.position)
+        store_usage(connection, tables, _without_held(source, usage), meters)
 
 
-def _fold_closed(connection: Connection, tables: UsageTables, events: Iterable[RecordedEvent]) -> None:
-    close_months(connection, tables, [cast(UsagePeriodClosed, decode(recorded)) for recorded in events])
+def _without_held(source: UsageSnapshot, usage: pa.Table) -> pa.Table:
+    if not has_backfilled(usage["source"].combine_chunks()):
+        return usage
+    times = pc.min_max(usage["at_us"]).as_py()
+    force = force_over(source.connection, source.tables.corrections, source.position, times["min"], times["max"] + 1)
+    held = is_held(usage, force)
+    return usage.filter(pc.invert(held)) if pc.any(held).as_py() else usage
 
 
-def _of_category(events: Sequence[RecordedEvent], category: str) -> list[RecordedEvent]:
-    return [event for event in events if event.stream.category == category]
+def _recount_corrected(
+    source: UsageSnapshot, meters: Sequence[Definition], corrections: Iterable[RecordedEvent]
+) -> None:
+    area = Area.of(_noted(source, corrections))
+    if area is not None:
+        recount_area(source, area, meters)
+
+
+def _noted(source: UsageSnapshot, corrections: Iterable[RecordedEvent]) -> Iterator[pa.Table]:
+    """What the corrections touched, noted by the way, because that may restate closed periods."""
+    for recorded in corrections:
+        for touched in touched_by(source, recorded):
+            note_touched(source.connection, source.tables, touched, recorded.position)
+            yield touched
+
+
+def _of_category(events: Sequence[RecordedEvent], *categories: str) -> list[RecordedEvent]:
+    return [event for event in events if event.stream.category in categories]

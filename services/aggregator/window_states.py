@@ -1,4 +1,4 @@
-"""The states behind a query: whole hours as they are kept, cut hours counted from the usage events of the log."""
+"""The states behind a query: whole hours as they are kept, and the rest counted from usage events."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,7 @@ from services.aggregator.aggregations.table import AGGREGATIONS
 from services.aggregator.counting import columns_counted, count_usage
 from services.aggregator.hour_states import hours_between, read_range, read_rectangle
 from services.aggregator.query import UsageQuery
+from services.aggregator.raw_states import raw_states
 from services.aggregator.slices import Slices
 from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.usage_reading import Extent, read_usage
@@ -20,12 +21,21 @@ LOOK_UPS_MAX = 100_000
 def window_states(source: UsageSnapshot, query: UsageQuery) -> Iterator[pa.Table]:
     """States by `window` (number, from 0), subject and group_text, in parts that are to be merged."""
     slices = Slices.of(query.windows)
+    if _is_from_usage(source, query):
+        yield from raw_states(source, query, slices, query.as_of)
+        return
     for states in _whole_hours(source, query, slices):
         windows = slices.windows_of(states["hour_us"])
         yield states.drop_columns("hour_us").add_column(0, "window", windows)
     for usage in _usage_of_cut_hours(source, query, slices):
         numbered = usage.append_column("window", slices.windows_of(usage["at_us"]))
         yield count_usage(numbered, query.meter, "window")
+
+
+def _is_from_usage(source: UsageSnapshot, query: UsageQuery) -> bool:
+    """Whether the states that are kept do not say it: hours do not answer it, or they count more than is asked for."""
+    is_of_the_past = query.as_of is not None and query.as_of != source.position
+    return is_of_the_past or AGGREGATIONS[query.meter.aggregation].is_from_usage
 
 
 def _whole_hours(source: UsageSnapshot, query: UsageQuery, slices: Slices) -> Iterator[pa.Table]:
@@ -48,5 +58,5 @@ def _hours(source: UsageSnapshot, query: UsageQuery, slices: Slices) -> Iterator
 def _usage_of_cut_hours(source: UsageSnapshot, query: UsageQuery, slices: Slices) -> Iterator[pa.Table]:
     if not slices.cut_hours:
         return
-    extent = Extent(slices.start_us, slices.end_us, query.subjects, (query.meter.event_type,), slices.cut_hours)
+    extent = Extent(slices.start_us, slices.end_us, query.subjects, query.meter.event_types, slices.cut_hours)
     yield from read_usage(source, extent, columns_counted([query.meter]))

@@ -1,16 +1,18 @@
-"""Half-open spans of time, and the windows and months that tile them in any time zone.
+"""Half-open spans of time, and the windows of the calendar that tile them in any time zone.
 
 Windows never overlap and leave no gap, on days of 23 and 25 hours, half-hour shifts and days that never were.
-A local midnight that does not exist is the instant of the shift; one that occurs twice is the first.
+A local midnight that does not exist is the instant of the shift; one that occurs twice is the first. An hour and a
+minute end when the clock on the wall shows the next one, or is set: so hours tile days wherever a clock is set.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from services.kernel.errors import InvalidInput
+from services.kernel.wall_clock import midnight, turns_around
 
 # Names that a machine may resolve as well, each machine in its own way.
 _ZONES_OF_THE_MACHINE = frozenset({"localtime", "posixrules", "Factory"})
@@ -32,9 +34,13 @@ class Window(StrEnum):
     """Length of the fixed slices that usage is reported in."""
 
     NONE = "none"
+    MINUTE = "minute"
     HOUR = "hour"
     DAY = "day"
+    WEEK = "week"
     MONTH = "month"
+    QUARTER = "quarter"
+    YEAR = "year"
 
 
 def time_zone(name: str, field: str = "time_zone") -> ZoneInfo:
@@ -51,82 +57,73 @@ def time_zone(name: str, field: str = "time_zone") -> ZoneInfo:
     )
 
 
+def period_of(kind: Window, instant: datetime, zone: ZoneInfo) -> Span:
+    """The minute, hour, day, week (from Monday), month, quarter or year of the zone's calendar that holds `instant`.
+
+    Raises OverflowError or ValueError at the very ends of the calendar, the years 1 and 9999.
+    """
+    if kind in _LENGTHS:
+        return Span(*turns_around(instant, _LENGTHS[kind], zone))
+    unit = _UNITS[kind]
+    first = unit.first_day(instant.astimezone(zone).date())
+    while (end := midnight(unit.next_first_day(first), zone)) <= instant:
+        first = unit.next_first_day(first)
+    return Span(midnight(first, zone), end)
+
+
+def periods(kind: Window, start: datetime, zone: ZoneInfo) -> Iterator[Span]:
+    """The periods of one kind, from the one that holds `start`, for ever."""
+    period = period_of(kind, start, zone)
+    while True:
+        yield period
+        period = period_of(kind, period.end, zone)
+
+
 def windows(span: Span, window: Window, zone: ZoneInfo) -> Iterator[Span]:
     """The windows that tile `span`, in order; the first and the last are cut at its ends."""
     if window is Window.NONE:
         yield span
         return
-    next_boundary = _NEXT_BOUNDARY[window]
     start = span.start
     while start < span.end:
-        end = min(next_boundary(start, zone), span.end)
+        end = min(period_of(window, start, zone).end, span.end)
         yield Span(start, end)
         start = end
 
 
 def month_of(instant: datetime, zone: ZoneInfo) -> Span:
     """The calendar month of the zone that holds `instant`."""
-    first = instant.astimezone(zone).date().replace(day=1)
-    while (end := _midnight(_next_month(first), zone)) <= instant:
-        first = _next_month(first)
-    return Span(_midnight(first, zone), end)
+    return period_of(Window.MONTH, instant, zone)
 
 
 def months(start: datetime, zone: ZoneInfo) -> Iterator[Span]:
     """The calendar months of the zone, from the one that holds `start`, for ever."""
-    month = month_of(start, zone)
-    while True:
-        yield month
-        month = Span(month.end, _next_month_boundary(month.end, zone))
+    return periods(Window.MONTH, start, zone)
 
 
-def _next_hour_boundary(after: datetime, zone: ZoneInfo) -> datetime:
-    local = after.astimezone(zone)
-    past = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
-    return after + (timedelta(hours=1) - past)
+_LENGTHS = {Window.MINUTE: timedelta(minutes=1), Window.HOUR: timedelta(hours=1)}
 
 
-def _next_day_boundary(after: datetime, zone: ZoneInfo) -> datetime:
-    day = after.astimezone(zone).date() + timedelta(days=1)
-    while (midnight := _midnight(day, zone)) <= after:
-        day += timedelta(days=1)
-    return midnight
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Whole days that belong together: the first day of the unit that holds a day, and the first one after it."""
+
+    first_day: Callable[[date], date]
+    next_first_day: Callable[[date], date]
 
 
-def _next_month_boundary(after: datetime, zone: ZoneInfo) -> datetime:
-    first = _next_month(after.astimezone(zone).date())
-    while (midnight := _midnight(first, zone)) <= after:
-        first = _next_month(first)
-    return midnight
+def _first_of(months_long: int) -> Callable[[date], date]:
+    return lambda day: date(day.year, (day.month - 1) // months_long * months_long + 1, 1)
 
 
-_NEXT_BOUNDARY: dict[Window, Callable[[datetime, ZoneInfo], datetime]] = {
-    Window.HOUR: _next_hour_boundary,
-    Window.DAY: _next_day_boundary,
-    Window.MONTH: _next_month_boundary,
+def _months_later(count: int) -> Callable[[date], date]:
+    return lambda first: date(first.year + (first.month - 1 + count) // 12, (first.month - 1 + count) % 12 + 1, 1)
+
+
+_UNITS = {
+    Window.DAY: _Unit(lambda day: day, lambda day: day + timedelta(days=1)),
+    Window.WEEK: _Unit(lambda day: day - timedelta(days=day.weekday()), lambda monday: monday + timedelta(days=7)),
+    Window.MONTH: _Unit(_first_of(1), _months_later(1)),
+    Window.QUARTER: _Unit(_first_of(3), _months_later(3)),
+    Window.YEAR: _Unit(_first_of(12), _months_later(12)),
 }
-
-
-def _midnight(day: date, zone: ZoneInfo) -> datetime:
-    wall = datetime.combine(day, time.min)
-    instant = wall.replace(tzinfo=zone).astimezone(UTC)
-    is_on_clock = instant.astimezone(zone).replace(tzinfo=None) == wall
-    return instant if is_on_clock else _shift_over(wall, zone)
-
-
-def _shift_over(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The instant at which the zone's clock jumps over `wall`, found by halving; shifts happen on whole seconds."""
-    before = wall.replace(tzinfo=zone, fold=1).astimezone(UTC)
-    after = wall.replace(tzinfo=zone, fold=0).astimezone(UTC)
-    offset_before = before.astimezone(zone).utcoffset()
-    while after - before > timedelta(seconds=1):
-        middle = before + timedelta(seconds=(after - before) // timedelta(seconds=2))
-        if middle.astimezone(zone).utcoffset() == offset_before:
-            before = middle
-        else:
-            after = middle
-    return after
-
-
-def _next_month(day: date) -> date:
-    return date(day.year + day.month // 12, day.month % 12 + 1, 1)

@@ -12,13 +12,16 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meterlog.events.v1.invoice_pb2 import InvoicedLine, InvoiceDrafted, InvoiceFinalized
-from meterlog.events.v1.meter_pb2 import UsagePeriodClosed
+from meterlog.events.v1.meter_pb2 import RestatedTotal, UsagePeriodClosed, UsagePeriodRestated
 from services.kernel.timestamp import from_timestamp
 
 INVOICE_DRAFTED = "invoice.drafted"
 INVOICE_FINALIZED = "invoice.finalized"
 USAGE_PERIOD_CLOSED = "usage.period.closed"
-MESSAGE_TYPES = (INVOICE_DRAFTED, INVOICE_FINALIZED, USAGE_PERIOD_CLOSED)
+USAGE_PERIOD_RESTATED = "usage.period.restated"
+MESSAGE_TYPES = (INVOICE_DRAFTED, INVOICE_FINALIZED, USAGE_PERIOD_CLOSED, USAGE_PERIOD_RESTATED)
+
+_UTC = "UTC"
 
 FACT_CATEGORIES = frozenset({"invoice", "period"})
 """Categories of the streams that hold the facts."""
@@ -75,7 +78,7 @@ def invoice_finalized(fact: Message) -> Announcement:
 
 
 def usage_period_closed(fact: Message) -> Announcement:
-    """The final usage of one customer in one period."""
+    """The usage of one customer in one period that is over."""
     assert isinstance(fact, UsagePeriodClosed)
     content = {
         "customer": fact.subject,
@@ -85,14 +88,34 @@ def usage_period_closed(fact: Message) -> Announcement:
         "totals": [{"meter": total.meter, "quantity": total.quantity} for total in fact.totals],
         "usage_position": fact.position,
         "closed_at": _text(fact.closed_at),
+        "time_zone": fact.time_zone or _UTC,
     }
     return Announcement(USAGE_PERIOD_CLOSED, from_timestamp(fact.closed_at), content)
+
+
+def usage_period_restated(fact: Message) -> Announcement:
+    """The usage of a closed period changed: the totals that did, before and now (null: none)."""
+    assert isinstance(fact, UsagePeriodRestated)
+    content = {
+        "customer": fact.subject,
+        "period": fact.period,
+        "period_start_at": _text(fact.start_at),
+        "period_end_at": _text(fact.end_at),
+        "time_zone": fact.time_zone or _UTC,
+        "restatement": fact.restatement,
+        "totals": [_restated_total(total) for total in fact.totals],
+        "previous_usage_position": fact.previous_position,
+        "usage_position": fact.position,
+        "restated_at": _text(fact.restated_at),
+    }
+    return Announcement(USAGE_PERIOD_RESTATED, from_timestamp(fact.restated_at), content)
 
 
 ANNOUNCED: dict[str, Callable[[Message], Announcement]] = {
     "InvoiceDrafted": invoice_drafted,
     "InvoiceFinalized": invoice_finalized,
     "UsagePeriodClosed": usage_period_closed,
+    "UsagePeriodRestated": usage_period_restated,
 }
 
 
@@ -104,6 +127,14 @@ def _line(line: InvoicedLine) -> dict[str, Any]:
         "meter": line.meter or None,
         "quantity": line.quantity,
         "amount": line.amount,
+    }
+
+
+def _restated_total(total: RestatedTotal) -> dict[str, Any]:
+    return {
+        "meter": total.meter,
+        "old_quantity": total.old_quantity or None,
+        "new_quantity": total.new_quantity or None,
     }
 
 

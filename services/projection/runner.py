@@ -135,6 +135,17 @@ class ProjectionRunner(Generic[T]):
                         f"{self._stop_reason() or 'it is catching up'}; repeat later"
                     )
 
+    def wait_for_move(self, position: Position, timeout_s: float) -> Position:
+        """Where the live tables stand, as soon as that is not `position`; at the latest after `timeout_s`.
+
+        For one who follows the fold. Raises Unavailable when the service stops meanwhile.
+        """
+        with self._moved:
+            self._moved.wait_for(lambda: self._live.position != position or self._stop.is_set(), timeout_s)
+            if self._stop.is_set():
+                raise Unavailable("the service is stopping; repeat later")
+            return self._live.position
+
     def wait_for_reader(self, position: Position, timeout_s: float) -> None:
         """`wait_for` a position that a caller names, bounded so that readers never take all threads that answer calls.
 

@@ -39,6 +39,17 @@ def insert_missing(connection: Connection, table: Table, rows: Rows) -> None:
         _write(connection, table, rows, _KEEPS)
 
 
+def raise_values(connection: Connection, table: Table, rows: Rows) -> None:
+    """Write rows, each key once; where a row stands under the same key, each other column keeps the greater value."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        conflict = _keeps_greater(table, _sqlite_key(table), "max")
+        connection.exec_driver_sql(_statement(table, "?", conflict), list(rows))
+    else:
+        _write(connection, table, rows, _keeps_greater(table, conflict_target(table), "greatest"))
+
+
 _KEEPS: Final = "ON CONFLICT DO NOTHING"
 
 
@@ -46,6 +57,14 @@ _KEEPS: Final = "ON CONFLICT DO NOTHING"
 def _replaces(table: Table, key: str) -> str:
     rest = [_quoted(column.name) for column in table.columns if not column.primary_key]
     return f"ON CONFLICT {key} DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in rest)}"
+
+
+@lru_cache(STATEMENTS_MAX)
+def _keeps_greater(table: Table, key: str, greater: str) -> str:
+    """`greater` is the function that SQLite, or PostgreSQL, has for the greater of two values."""
+    rest = [_quoted(column.name) for column in table.columns if not column.primary_key]
+    kept = ", ".join(f"{name} = {greater}({_quoted(table.name)}.{name}, excluded.{name})" for name in rest)
+    return f"ON CONFLICT {key} DO UPDATE SET {kept}"
 
 
 def _sqlite_key(table: Table) -> str:

@@ -8,25 +8,34 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.kernel.calendar import Span, Window, month_of, months, time_zone, windows
+from services.kernel.calendar import Span, Window, month_of, months, period_of, time_zone, windows
 from services.kernel.errors import InvalidInput
 
 INSTANT = timedelta(microseconds=1)
 ZONES = [
     "UTC",
+    "Africa/Cairo",
     "Africa/Monrovia",
     "America/Havana",
+    "America/Juneau",
     "America/New_York",
     "America/Sao_Paulo",
     "America/St_Johns",
     "America/Toronto",
+    "Asia/Beirut",
     "Asia/Kathmandu",
     "Asia/Manila",
     "Australia/Lord_Howe",
+    "Etc/GMT+12",
+    "Europe/Amsterdam",
     "Europe/Dublin",
     "Pacific/Apia",
+    "Pacific/Chatham",
+    "Pacific/Kiritimati",
     "Pacific/Kwajalein",
 ]
+KINDS = [each for each in Window if each is not Window.NONE]
+NESTED = [*(pair for pair in pairwise(KINDS) if Window.WEEK not in pair), (Window.DAY, Window.MONTH)]
 zones = st.sampled_from(ZONES).map(ZoneInfo)
 instants = st.timedeltas(timedelta(0), timedelta(days=200 * 365)).map(datetime(1890, 1, 1, tzinfo=UTC).__add__)
 
@@ -65,13 +74,57 @@ def local_month(instant: datetime, zone: ZoneInfo) -> tuple[int, int]:
 @given(spans(), st.sampled_from(sorted(Window)), zones)
 @example(ODD_MOMENTS[0][1], Window.DAY, ODD_MOMENTS[0][0])
 @example(ODD_MOMENTS[2][1], Window.MONTH, ODD_MOMENTS[2][0])
+@example(ODD_MOMENTS[3][1], Window.MINUTE, ODD_MOMENTS[3][0])
 def test_windows_tile_the_span_without_gap_or_overlap(span: Span, window: Window, zone: ZoneInfo) -> None:
-    tiles = list(islice(windows(span, window, zone), 5_000))
+    if window is Window.MINUTE:
+        span = Span(span.start, min(span.end, span.start + timedelta(hours=5)))
+    tiles = list(windows(span, window, zone))
 
     assert tiles[0].start == span.start
     assert tiles[-1].end == span.end
     assert all(left.end == right.start for left, right in pairwise(tiles))
     assert all(tile.start < tile.end for tile in tiles)
+
+
+@given(instants, st.sampled_from(KINDS), zones, st.floats(0, 1, exclude_max=True))
+@example(datetime(2009, 11, 1, 3, tzinfo=UTC), Window.MONTH, ZoneInfo("America/St_Johns"), 0.0)
+@example(datetime(1987, 10, 25, 2, 31, tzinfo=UTC), Window.HOUR, ZoneInfo("America/St_Johns"), 0.5)
+@example(datetime(1972, 1, 7, 0, 44, 30, tzinfo=UTC), Window.HOUR, ZoneInfo("Africa/Monrovia"), 0.9)
+@example(datetime(1867, 10, 18, 23, tzinfo=UTC), Window.DAY, ZoneInfo("America/Juneau"), 0.9)
+def test_every_instant_of_a_period_asks_for_that_period(
+    instant: datetime, kind: Window, zone: ZoneInfo, part: float
+) -> None:
+    period = period_of(kind, instant, zone)
+    within = period.start + timedelta(microseconds=int((period.end - period.start) / INSTANT * part))
+
+    assert instant in period
+    assert {period_of(kind, each, zone) for each in (period.start, within, period.end - INSTANT)} == {period}
+    assert period_of(kind, period.end, zone).start == period.end
+    assert period_of(kind, period.start - INSTANT, zone).end == period.start
+
+
+@given(instants, zones, st.sampled_from(NESTED))
+@example(datetime(1919, 3, 31, 4, tzinfo=UTC), ZoneInfo("America/Toronto"), (Window.HOUR, Window.DAY))
+@example(datetime(1987, 10, 25, 2, 31, tzinfo=UTC), ZoneInfo("America/St_Johns"), (Window.HOUR, Window.DAY))
+@example(datetime(2011, 12, 30, 10, tzinfo=UTC), ZoneInfo("Pacific/Apia"), (Window.HOUR, Window.DAY))
+def test_longer_periods_begin_and_end_where_shorter_ones_do(
+    instant: datetime, zone: ZoneInfo, kinds: tuple[Window, Window]
+) -> None:
+    """So the sum of closed days is the closed month, and the sum of closed hours the closed day."""
+    shorter, longer = kinds
+    period = period_of(longer, instant, zone)
+
+    assert period_of(shorter, period.start, zone).start == period.start
+    assert period_of(shorter, period.end - INSTANT, zone).end == period.end
+
+
+@given(instants, zones)
+def test_days_tile_weeks(instant: datetime, zone: ZoneInfo) -> None:
+    week = period_of(Window.WEEK, instant, zone)
+    days = list(windows(week, Window.DAY, zone))
+
+    assert all(period_of(Window.DAY, day.start, zone) == day for day in days)
+    assert 6 <= len(days) <= 7  # a week of which one day never was has six
 
 
 @given(spans(), zones)

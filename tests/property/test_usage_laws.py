@@ -21,9 +21,20 @@ from tests.plain_usage import UNIT, Event, is_counted, plain_usage
 
 # --- what is tried ---------------------------------------------------------------------------------------------------
 
+# Levels are no sum of what lies in a window; test_level_laws.py has their laws.
 METERS = tuple(
-    Definition(f"{name}_{number}", "", "call", name, value_property, ("region", "tier"), "")
+    Definition(
+        f"{name}_{number}",
+        "",
+        "call",
+        name,
+        value_property,
+        ("region", "tier"),
+        "",
+        percentile="90" if name is AggregationName.PERCENTILE else "",
+    )
     for name in AggregationName
+    if name is not AggregationName.WEIGHTED_SUM
     for number, value_property in enumerate(("",) if name is AggregationName.COUNT else ("", "size"))
 )
 
@@ -188,7 +199,7 @@ def test_windows_tile_any_range_in_any_zone_and_say_what_their_usage_events_say(
 
 @settings(max_examples=30, deadline=None)
 @given(batches=batches_of_usage)
-def test_the_index_of_batches_and_the_open_months_follow_the_log(batches: list[list[Event]]) -> None:
+def test_the_index_of_batches_and_the_hours_with_usage_follow_the_log(batches: list[list[Event]]) -> None:
     log = Log()
     for batch in batches:
         log.record(batch)
@@ -196,11 +207,14 @@ def test_the_index_of_batches_and_the_open_months_follow_the_log(batches: list[l
     with folded(log, [2]) as read_model:
         tables, connection = read_model.snapshot.tables, read_model.snapshot.connection
         indexed = connection.execute(select(tables.batches).order_by(tables.batches.c.position)).all()
-        months = connection.execute(select(tables.subject_months.c.subject, tables.subject_months.c.start_us)).all()
+        hours = connection.execute(select(tables.periods.subject_hours)).all()
 
     assert [(row.usage_event_count, row.first_at_us, row.last_at_us) for row in indexed] == [
         (len(batch), min(epoch_us(event.at) for event in batch), max(epoch_us(event.at) for event in batch))
         for batch in batches
     ]
-    first_days = {(e.subject, epoch_us(datetime(e.at.year, e.at.month, 1, tzinfo=UTC))) for e in all_of(batches)}
-    assert sorted(tuple(month) for month in months) == sorted(first_days)
+    last_positions: dict[tuple[int, str], int] = {}
+    for position, batch in enumerate(batches, start=1):
+        for event in batch:
+            last_positions[epoch_us(event.at.replace(minute=0, second=0, microsecond=0)), event.subject] = position
+    assert {(row.hour_us, row.subject): row.position for row in hours} == last_positions

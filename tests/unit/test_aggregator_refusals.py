@@ -83,7 +83,7 @@ def test_a_meter_that_does_not_exist_has_no_usage_to_ask_for(room: AggregatorRoo
 def test_an_answer_with_too_many_rows_is_refused(room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     room.create()
     room.record([call(0, region=str(number)) for number in range(10)])
-    monkeypatch.setattr("services.aggregator.answer.ROWS_MAX", 9)
+    monkeypatch.setattr("services.aggregator.api.usage.ROWS_MAX", 9)
 
     assert ROWS_MAX == 100_000
     with pytest.raises(RuleViolated, match="narrow the range"):

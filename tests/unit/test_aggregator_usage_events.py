@@ -59,6 +59,7 @@ def test_a_usage_event_is_returned_as_it_was_sent(room: AggregatorRoom) -> None:
         position=2,
         row=1,
         recorded_at=to_timestamp(NOW),
+        state=api.USAGE_STATE_COUNTED,
     )
 
 

@@ -31,6 +31,8 @@ class AggregationName(StrEnum):
     FIRST = "first"
     LAST = "last"
     UNIQUE_COUNT = "unique_count"
+    WEIGHTED_SUM = "weighted_sum"
+    PERCENTILE = "percentile"
 
 
 Merge = Callable[[pa.Table, Sequence[str]], pa.Table]
@@ -45,6 +47,9 @@ class Aggregation:
     a fold is a merge: `merge` leaves one row a key (for texts: one row a key and different text). `quantities` turns
     states into key columns and the column "value", decimal text, one row a key. `empty` is the quantity of no usage;
     None when there is none.
+
+    What is `is_from_usage` is no sum of its hours: whole hours do not answer it, usage events do (see raw_states.py).
+    What does not keep hours has no hour states at all.
     """
 
     name: AggregationName
@@ -52,3 +57,5 @@ class Aggregation:
     merge: Merge
     quantities: Merge
     empty: str | None = None
+    is_from_usage: bool = False
+    keeps_hours: bool = True

@@ -1,22 +1,17 @@
 """Meters between the API's messages and the values of this room."""
 
+from datetime import datetime
+
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.aggregations.aggregation import AggregationName
+from services.aggregator.api.condition_message import condition_message, parse_conditions
+from services.aggregator.api.instants import parse_instant
 from services.aggregator.definition import Definition, require_definition
 from services.aggregator.meter import Meter
 from services.kernel.errors import InvalidInput
 from services.kernel.timestamp import to_timestamp
 
-_AGGREGATIONS = {
-    api.AGGREGATION_COUNT: AggregationName.COUNT,
-    api.AGGREGATION_SUM: AggregationName.SUM,
-    api.AGGREGATION_MIN: AggregationName.MIN,
-    api.AGGREGATION_MAX: AggregationName.MAX,
-    api.AGGREGATION_AVG: AggregationName.AVG,
-    api.AGGREGATION_FIRST: AggregationName.FIRST,
-    api.AGGREGATION_LAST: AggregationName.LAST,
-    api.AGGREGATION_UNIQUE_COUNT: AggregationName.UNIQUE_COUNT,
-}
+_AGGREGATIONS = {api.Aggregation.Value(f"AGGREGATION_{name.name}"): name for name in AggregationName}
 _AGGREGATION_VALUES = {name: value for value, name in _AGGREGATIONS.items()}
 
 
@@ -37,8 +32,16 @@ def parse_definition(message: api.Meter) -> Definition:
             value_property=message.value_property,
             group_by=tuple(message.group_by),
             unit=message.unit,
+            filters=parse_conditions(message.filters, "meter.filters"),
+            value_expression=message.value_expression,
+            percentile=message.percentile,
         )
     )
+
+
+def parse_effective_from(request: api.RedefineMeterRequest | api.PreviewMeterRequest) -> datetime | None:
+    """The first event time of a version, None for all times; raises InvalidInput."""
+    return parse_instant(request.effective_from, "effective_from") if request.HasField("effective_from") else None
 
 
 def meter_message(meter: Meter) -> api.Meter:
@@ -54,4 +57,9 @@ def meter_message(meter: Meter) -> api.Meter:
         unit=definition.unit,
         created_at=to_timestamp(meter.created_at),
         archived_at=None if meter.archived_at is None else to_timestamp(meter.archived_at),
+        filters=map(condition_message, definition.filters),
+        value_expression=definition.value_expression,
+        percentile=definition.percentile,
+        version=meter.version,
+        effective_from=None if definition.effective_from is None else to_timestamp(definition.effective_from),
     )

@@ -2,11 +2,13 @@
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.api.range import parse_min_position, parse_span
+from services.aggregator.archived_usage import ArchivedUsage
 from services.aggregator.deadline import Deadline
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
 from services.aggregator.totals import require_meters, totals
 from services.eventstore.store import EventStore
+from services.kernel.clock import Clock
 from services.kernel.ids import require_identifier
 from services.projection.runner import ProjectionRunner
 
@@ -14,9 +16,17 @@ from services.projection.runner import ProjectionRunner
 class Totals:
     """Counts several meters from one snapshot of the read model."""
 
-    def __init__(self, store: EventStore, windows: ProjectionRunner[UsageTables]) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        windows: ProjectionRunner[UsageTables],
+        clock: Clock,
+        archive: ArchivedUsage | None = None,
+    ) -> None:
         self._store = store
         self._windows = windows
+        self._clock = clock
+        self._archive = archive
 
     def query(self, request: api.QueryTotalsRequest, left_s: float) -> api.QueryTotalsResponse:
         """The totals of several meters for one customer over a range.
@@ -28,8 +38,8 @@ class Totals:
         subject, meters = require_identifier(request.subject, "subject"), require_meters(request.meters)
         span, min_position = parse_span(request), parse_min_position(request)
         self._windows.wait_for_reader(min_position, left_s)
-        with snapshot(self._windows, self._store) as usage:
+        with snapshot(self._windows, self._store, self._archive) as usage:
             self._windows.require_whole()
-            counted = totals(usage, meters, subject, span, deadline)
+            counted = totals(usage, meters, subject, span, self._clock.now(), deadline)
             messages = [api.MeterTotal(meter=total.meter, value=total.value) for total in counted]
             return api.QueryTotalsResponse(totals=messages, position=usage.position)

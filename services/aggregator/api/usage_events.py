@@ -1,11 +1,17 @@
 """The API's methods about recorded usage events."""
 
+from datetime import datetime
+
 from meterlog.aggregator.v1 import aggregator_pb2 as api
+from services.aggregator.api.condition_message import parse_conditions
 from services.aggregator.api.instants import parse_instant
+from services.aggregator.corrections.standing import Standing, StandingUsage
 from services.aggregator.deadline import Deadline
-from services.aggregator.snapshot import snapshot
+from services.aggregator.definition import Definition
+from services.aggregator.meter_rows import read_meter
+from services.aggregator.snapshot import UsageSnapshot, snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.usage_events import BEFORE_ALL, Choice, RecordedUsage, find_usage, list_usage
+from services.aggregator.usage_events import BEFORE_ALL, Choice, find_usage, list_usage
 from services.eventstore.store import EventStore
 from services.kernel.clock import epoch_us
 from services.kernel.errors import InvalidInput
@@ -14,6 +20,14 @@ from services.kernel.quantity import decimal_text
 from services.kernel.timestamp import to_timestamp
 from services.projection.runner import ProjectionRunner
 from services.rpc.pages import decode_token, encode_token, page_size
+
+_STATES = {
+    Standing.COUNTED: api.USAGE_STATE_COUNTED,
+    Standing.AMENDED: api.USAGE_STATE_AMENDED,
+    Standing.CANCELLED: api.USAGE_STATE_CANCELLED,
+    Standing.HELD: api.USAGE_STATE_HELD,
+}
+_STANDINGS: dict[int, Standing] = {state: standing for standing, state in _STATES.items()}
 
 
 class UsageEvents:
@@ -32,20 +46,45 @@ class UsageEvents:
 
     def list(self, request: api.ListUsageEventsRequest, left_s: float) -> api.ListUsageEventsResponse:
         """Usage events in the order of the log."""
-        choice, size, behind = _choice(request), page_size(request.page_size), _place(request.page_token)
+        size, behind = page_size(request.page_size), _place(request.page_token)
         with snapshot(self._windows, self._store) as usage:
-            page = list_usage(usage, choice, behind, size, Deadline.after(left_s))
+            page = list_usage(usage, _choice(usage, request), behind, size, Deadline.after(left_s))
         token = "" if page.next is None else encode_token(*page.next)
         return api.ListUsageEventsResponse(events=map(_message, page.events), next_page_token=token)
 
 
-def _choice(request: api.ListUsageEventsRequest) -> Choice:
+def _choice(source: UsageSnapshot, request: api.ListUsageEventsRequest) -> Choice:
+    start, end = _instant(request, "start_at"), _instant(request, "end_at")
     return Choice(
         subject=request.subject,
         type=request.type,
-        start_us=epoch_us(parse_instant(request.start_at, "start_at")) if request.HasField("start_at") else None,
-        end_us=epoch_us(parse_instant(request.end_at, "end_at")) if request.HasField("end_at") else None,
+        start_us=None if start is None else epoch_us(start),
+        end_us=None if end is None else epoch_us(end),
+        source=request.source,
+        meter=_meter(source, request.meter),
+        conditions=parse_conditions(request.conditions, "conditions"),
+        standing=_standing(request.state),
+        recorded_from=_instant(request, "recorded_from"),
+        recorded_until=_instant(request, "recorded_until"),
     )
+
+
+def _instant(request: api.ListUsageEventsRequest, field: str) -> datetime | None:
+    if not request.HasField(field):  # type: ignore[arg-type]  # one of its four instants
+        return None
+    return parse_instant(getattr(request, field), field)
+
+
+def _meter(source: UsageSnapshot, slug: str) -> Definition | None:
+    return read_meter(source.connection, source.tables, slug).definition if slug else None
+
+
+def _standing(state: int) -> Standing | None:
+    if state == api.USAGE_STATE_UNSPECIFIED:
+        return None
+    if state not in _STANDINGS:
+        raise InvalidInput("state is unknown; choose one of the enum UsageState", field="state", reason="UNKNOWN_STATE")
+    return _STANDINGS[state]
 
 
 def _place(token: str) -> tuple[int, int]:
@@ -58,7 +97,8 @@ def _place(token: str) -> tuple[int, int]:
             raise InvalidInput("page_token is of another list; start from the first page", field="page_token")
 
 
-def _message(usage: RecordedUsage) -> api.RecordedUsageEvent:
+def _message(usage: StandingUsage) -> api.RecordedUsageEvent:
+    is_other_value = usage.value != usage.recorded_value
     return api.RecordedUsageEvent(
         id=usage.id,
         source=usage.source,
@@ -70,4 +110,8 @@ def _message(usage: RecordedUsage) -> api.RecordedUsageEvent:
         position=usage.position,
         row=usage.row,
         recorded_at=to_timestamp(usage.recorded_at),
+        state=_STATES[usage.standing],
+        corrections=usage.corrections,
+        recorded_value=decimal_text(usage.recorded_value) if is_other_value else "",
+        recorded_properties=usage.recorded_properties if usage.properties != usage.recorded_properties else {},
     )

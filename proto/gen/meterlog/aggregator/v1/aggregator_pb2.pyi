@@ -268,8 +268,9 @@ class Meter(_message.Message):
     value_expression: _builtins.str
     """Expression over properties that gives the number, 512 characters at most, such as "input_tokens + 3 * output_tokens":
     property keys, "value" for the usage event's value, decimals, + - * /, parentheses, and min, max, round, ceil, floor.
-    Exact but for division, which rounds half up at 12 fractional digits. A usage event that lacks one of the
-    properties, divides by zero or leaves 26 integer digits is not counted by this meter. Not together with value_property.
+    A property key that has "-" in it or is "value" stands between backticks. Exact but for division, which rounds half up
+    at 12 fractional digits; the result is rounded so at the end. A usage event that lacks one of the properties, divides
+    by zero or leaves 26 integer digits at any step is not counted by this meter. Not together with value_property.
     """
     percentile: _builtins.str
     """The percentile, decimal text above 0 and at most 100, such as "95" or "99.9"; required for

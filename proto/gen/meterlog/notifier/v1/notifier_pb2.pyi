@@ -134,8 +134,8 @@ class Endpoint(_message.Message):
     """Output only. Why nothing is sent although it is enabled, such as a wrong master key; empty while all is well."""
     @_builtins.property
     def message_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Message types that it receives: "invoice.drafted", "invoice.finalized", "usage.period.closed"; empty for all,
-        those of later releases too.
+        """Message types that it receives: "invoice.drafted", "invoice.finalized", "usage.period.closed",
+        "usage.period.restated"; empty for all, those of later releases too.
         """
 
     @_builtins.property

@@ -1,0 +1,124 @@
+"""The API's methods about backfills: open, close, revert, get, list."""
+
+from sqlalchemy import Connection
+
+from meterlog.aggregator.v1 import correction_pb2 as api
+from services.aggregator.api.backfill_message import backfill_message, opening_of
+from services.aggregator.api.corrections import page_position
+from services.aggregator.archived_usage import ArchivedUsage
+from services.aggregator.corrections.backfill import (
+    BACKFILL,
+    BackfillCommand,
+    Close,
+    Open,
+    RevertBackfill,
+    backfill_stream,
+    is_closable,
+)
+from services.aggregator.corrections.backfill_rows import list_backfills, loaded_count, read_backfill
+from services.aggregator.corrections.closing import closing_event
+from services.aggregator.corrections.decision import (
+    BACKFILL_KEY_MAX,
+    Decision,
+    require_correction_key,
+    require_decision,
+)
+from services.aggregator.deadline import Deadline
+from services.aggregator.snapshot import snapshot
+from services.aggregator.tables import UsageTables
+from services.eventstore.decider import handle, load, read_whole_stream
+from services.eventstore.store import EventStore
+from services.kernel.clock import Clock
+from services.kernel.errors import InvalidInput
+from services.projection.runner import ProjectionRunner
+from services.rpc.interceptor import caller_of_call
+from services.rpc.pages import encode_token, page_size
+
+
+class Backfills:
+    """Runs commands against a backfill's stream. Usage and totals follow before a command is answered."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        windows: ProjectionRunner[UsageTables],
+        clock: Clock,
+        archive: ArchivedUsage | None = None,
+    ) -> None:
+        self._store = store
+        self._windows = windows
+        self._clock = clock
+        self._archive = archive
+
+    def open(self, request: api.OpenBackfillRequest, left_s: float) -> api.OpenBackfillResponse:
+        """Open a backfill."""
+        deadline = Deadline.after(left_s)
+        key = _key(request.key)
+        self._run(key, Open(opening_of(request, self._decision(request))))
+        return api.OpenBackfillResponse(backfill=self._message(key, deadline))
+
+    def close(self, request: api.CloseBackfillRequest, left_s: float) -> api.CloseBackfillResponse:
+        """Close a backfill: its usage counts, and what it replaces does not."""
+        deadline = Deadline.after(left_s)
+        key, decision = _key(request.key), self._decision(request)
+        if request.expected_count < 0:
+            raise InvalidInput("expected_count is below 0; leave it out, or say how many", field="expected_count")
+        backfill = load(self._store, BACKFILL, backfill_stream(key))
+        if backfill is not None and is_closable(key, backfill):
+            self._windows.wait_for_reader(self._store.head().position, deadline.left_s())
+            with snapshot(self._windows, self._store, self._archive) as usage:
+                event = closing_event(usage, backfill.opened, request.expected_count, decision, deadline)
+            deadline.require()
+            self._run(key, Close(event))
+        return api.CloseBackfillResponse(backfill=self._message(key, deadline))
+
+    def revert(self, request: api.RevertBackfillRequest, left_s: float) -> api.RevertBackfillResponse:
+        """Revert a backfill, open or closed."""
+        deadline = Deadline.after(left_s)
+        key = _key(request.key)
+        self._run(key, RevertBackfill(key, self._decision(request)))
+        return api.RevertBackfillResponse(backfill=self._message(key, deadline))
+
+    def get(self, request: api.GetBackfillRequest) -> api.GetBackfillResponse:
+        """One backfill."""
+        with self._windows.read() as (connection, tables):
+            return api.GetBackfillResponse(backfill=_read(connection, tables, _key(request.key)))
+
+    def list(self, request: api.ListBackfillsRequest) -> api.ListBackfillsResponse:
+        """Backfills, newest first."""
+        size, before = page_size(request.page_size), page_position(request.page_token)
+        with self._windows.read() as (connection, tables):
+            rows = list_backfills(connection, tables.corrections, before, size + 1)
+            messages = [
+                backfill_message(row, loaded_count(connection, tables.corrections, row.opened.key))
+                for row in rows[:size]
+            ]
+        token = encode_token(rows[size - 1].position) if len(rows) > size else ""
+        return api.ListBackfillsResponse(backfills=messages, next_page_token=token)
+
+    def _decision(
+        self, request: api.OpenBackfillRequest | api.CloseBackfillRequest | api.RevertBackfillRequest
+    ) -> Decision:
+        return require_decision(
+            Decision(request.reason, request.decided_by, caller_of_call.get().name, self._clock.now())
+        )
+
+    def _run(self, key: str, command: BackfillCommand) -> None:
+        handle(self._store, BACKFILL, backfill_stream(key), command, self._clock.now())
+
+    def _message(self, key: str, deadline: Deadline) -> api.Backfill:
+        """The backfill as folded up to what its stream says now; raises NotFound."""
+        history = read_whole_stream(self._store, backfill_stream(key))
+        if history:
+            self._windows.wait_for(history[-1].position, deadline.left_s())
+        with self._windows.read() as (connection, tables):
+            return _read(connection, tables, key)
+
+
+def _key(text: str) -> str:
+    return require_correction_key(text, "key", BACKFILL_KEY_MAX)
+
+
+def _read(connection: Connection, tables: UsageTables, key: str) -> api.Backfill:
+    row = read_backfill(connection, tables.corrections, key)
+    return backfill_message(row, loaded_count(connection, tables.corrections, key))

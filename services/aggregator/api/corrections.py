@@ -1,0 +1,171 @@
+"""The API's methods about corrections: preview, cancel, amend, revert, get, list."""
+
+from meterlog.aggregator.v1 import correction_pb2 as api
+from services.aggregator.api.correction_message import correction_message, parse_choice
+from services.aggregator.archived_usage import ArchivedUsage
+from services.aggregator.corrections.amendment import amendment_content, amendment_event
+from services.aggregator.corrections.cancellation import Cancelling, cancellation_event, preview_of, resolve
+from services.aggregator.corrections.correction import (
+    CORRECTION,
+    Correct,
+    CorrectionCommand,
+    CorrectionContent,
+    Revert,
+    correction_stream,
+    require_same,
+)
+from services.aggregator.corrections.correction_rows import CorrectionRow, list_corrections, read_correction
+from services.aggregator.corrections.decision import Decision, require_correction_key, require_decision
+from services.aggregator.corrections.naming import UsageName, find_named, require_names
+from services.aggregator.deadline import Deadline
+from services.aggregator.snapshot import snapshot
+from services.aggregator.tables import UsageTables
+from services.eventstore.decider import handle, load, read_whole_stream
+from services.eventstore.store import EventStore
+from services.kernel.clock import Clock
+from services.kernel.errors import InvalidInput
+from services.projection.runner import ProjectionRunner
+from services.rpc.interceptor import caller_of_call
+from services.rpc.pages import decode_token, encode_token, page_size
+
+
+class Corrections:
+    """Runs commands against a correction's stream. Usage and totals follow before a command is answered."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        windows: ProjectionRunner[UsageTables],
+        clock: Clock,
+        archive: ArchivedUsage | None = None,
+    ) -> None:
+        self._store = store
+        self._windows = windows
+        self._clock = clock
+        self._archive = archive
+
+    def preview(self, request: api.PreviewCancellationRequest, left_s: float) -> api.PreviewCancellationResponse:
+        """What a cancellation would hit; nothing is written."""
+        deadline = Deadline.after(left_s)
+        names, chooser = parse_choice(request)
+        self._catch_up(deadline)
+        with snapshot(self._windows, self._store, self._archive) as usage:
+            return preview_of(usage, resolve(usage, names, chooser, deadline), deadline)
+
+    def cancel(self, request: api.CancelUsageRequest, left_s: float) -> api.CancelUsageResponse:
+        """Cancel what is named, or what a filter chooses."""
+        deadline = Deadline.after(left_s)
+        key = require_correction_key(request.key, "key")
+        names, chooser = parse_choice(request)
+        decision = self._decision(request)
+        content = CorrectionContent(
+            tuple((name.source, name.id) for name in names),
+            chooser,
+            True,
+            decision.reason,
+            decision.decided_by,
+            _position(request.until_position, "until_position", is_required=chooser is not None),
+            _count(request.expected_count, is_required=chooser is not None),
+        )
+        if not self._is_decided(key, content):
+            self._catch_up(deadline)
+            with snapshot(self._windows, self._store, self._archive) as usage:
+                cancelling = Cancelling(key, resolve(usage, names, chooser, deadline), content, decision)
+                event = cancellation_event(usage, cancelling, deadline)
+            self._run(key, Correct(event, content), deadline)
+        return api.CancelUsageResponse(correction=correction_message(self._row(key, deadline)))
+
+    def amend(self, request: api.AmendUsageRequest, left_s: float) -> api.AmendUsageResponse:
+        """Give one usage event another value, or other properties."""
+        deadline = Deadline.after(left_s)
+        key = require_correction_key(request.key, "key")
+        name = UsageName(request.name.source, request.name.id, request.name.position)
+        require_names([name], "name")
+        decision = self._decision(request)
+        content = amendment_content(request, decision)
+        if not self._is_decided(key, content):
+            self._catch_up(deadline)
+            with snapshot(self._windows, self._store, self._archive) as usage:
+                (found,) = find_named(usage, [name], deadline)
+            self._run(key, Correct(amendment_event(key, found, content, decision), content), deadline)
+        return api.AmendUsageResponse(correction=correction_message(self._row(key, deadline)))
+
+    def revert(self, request: api.RevertCorrectionRequest, left_s: float) -> api.RevertCorrectionResponse:
+        """Revert a correction, as though it had never been."""
+        deadline = Deadline.after(left_s)
+        key = require_correction_key(request.key, "key")
+        self._run(key, Revert(key, self._decision(request)), deadline)
+        return api.RevertCorrectionResponse(correction=correction_message(self._row(key, deadline)))
+
+    def get(self, request: api.GetCorrectionRequest) -> api.GetCorrectionResponse:
+        """One correction."""
+        key = require_correction_key(request.key, "key")
+        with self._windows.read() as (connection, tables):
+            row = read_correction(connection, tables.corrections, key)
+        return api.GetCorrectionResponse(correction=correction_message(row))
+
+    def list(self, request: api.ListCorrectionsRequest) -> api.ListCorrectionsResponse:
+        """Corrections, newest first."""
+        size, before = page_size(request.page_size), page_position(request.page_token)
+        with self._windows.read() as (connection, tables):
+            rows = list_corrections(connection, tables.corrections, before, size + 1)
+        token = encode_token(rows[size - 1].position) if len(rows) > size else ""
+        return api.ListCorrectionsResponse(corrections=map(correction_message, rows[:size]), next_page_token=token)
+
+    def _decision(
+        self, request: api.CancelUsageRequest | api.AmendUsageRequest | api.RevertCorrectionRequest
+    ) -> Decision:
+        return require_decision(
+            Decision(request.reason, request.decided_by, caller_of_call.get().name, self._clock.now())
+        )
+
+    def _is_decided(self, key: str, content: CorrectionContent) -> bool:
+        """Whether this was decided already; raises AlreadyExists when something else was, under the same key."""
+        correction = load(self._store, CORRECTION, correction_stream(key))
+        if correction is not None:
+            require_same(correction, content)
+        return correction is not None
+
+    def _run(self, key: str, command: CorrectionCommand, deadline: Deadline) -> None:
+        deadline.require()
+        handle(self._store, CORRECTION, correction_stream(key), command, self._clock.now())
+
+    def _row(self, key: str, deadline: Deadline) -> CorrectionRow:
+        """The correction as folded up to what its stream says now: who wrote reads what it wrote."""
+        history = read_whole_stream(self._store, correction_stream(key))
+        self._windows.wait_for(history[-1].position, deadline.left_s())
+        with self._windows.read() as (connection, tables):
+            return read_correction(connection, tables.corrections, key)
+
+    def _catch_up(self, deadline: Deadline) -> None:
+        """Wait until all that was recorded before this call can be seen."""
+        self._windows.wait_for_reader(self._store.head().position, deadline.left_s())
+
+
+def page_position(token: str) -> int | None:
+    """The position that a page of a list goes on behind; None for the first page."""
+    match decode_token(token):
+        case ():
+            return None
+        case (int(position),):
+            return position
+        case _:
+            raise InvalidInput("page_token is of another list; start from the first page", field="page_token")
+
+
+def _position(position: int, field: str, *, is_required: bool) -> int:
+    if position < 0 or (is_required and not position):
+        raise InvalidInput(
+            f"{field} is {position}; send the position of the preview", field=field, reason="NO_PREVIEW_POSITION"
+        )
+    return position
+
+
+def _count(count: int, *, is_required: bool) -> int:
+    if count < 0 or (is_required and not count):
+        raise InvalidInput(
+            f"expected_count is {count}; send how many usage events the preview said",
+            field="expected_count",
+            reason="NO_EXPECTED_COUNT",
+        )
+    return count

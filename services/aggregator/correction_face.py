@@ -1,0 +1,88 @@
+"""The gRPC face of corrections and backfills: one line a method."""
+
+import grpc
+
+from meterlog.aggregator.v1 import correction_pb2, correction_pb2_grpc
+from services.aggregator.api.backfills import Backfills
+from services.aggregator.api.corrections import Corrections
+from services.rpc.deadline import time_left_s
+
+CORRECTION_SERVICE = "meterlog.aggregator.v1.CorrectionService"
+
+
+class CorrectionFace(correction_pb2_grpc.CorrectionServiceServicer):
+    """Hands each request to the noun that it is about. Handlers block, so they run in the thread pool."""
+
+    def __init__(self, corrections: Corrections, backfills: Backfills) -> None:
+        self._corrections = corrections
+        self._backfills = backfills
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Add this face to a server."""
+        correction_pb2_grpc.add_CorrectionServiceServicer_to_server(self, server)
+
+    def PreviewCancellation(
+        self, request: correction_pb2.PreviewCancellationRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.PreviewCancellationResponse:
+        """What a cancellation would hit."""
+        return self._corrections.preview(request, time_left_s(context))
+
+    def CancelUsage(
+        self, request: correction_pb2.CancelUsageRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.CancelUsageResponse:
+        """Cancel usage events."""
+        return self._corrections.cancel(request, time_left_s(context))
+
+    def AmendUsage(
+        self, request: correction_pb2.AmendUsageRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.AmendUsageResponse:
+        """Amend one usage event."""
+        return self._corrections.amend(request, time_left_s(context))
+
+    def RevertCorrection(
+        self, request: correction_pb2.RevertCorrectionRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.RevertCorrectionResponse:
+        """Revert a correction."""
+        return self._corrections.revert(request, time_left_s(context))
+
+    def GetCorrection(
+        self, request: correction_pb2.GetCorrectionRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.GetCorrectionResponse:
+        """One correction."""
+        return self._corrections.get(request)
+
+    def ListCorrections(
+        self, request: correction_pb2.ListCorrectionsRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.ListCorrectionsResponse:
+        """Corrections, newest first."""
+        return self._corrections.list(request)
+
+    def OpenBackfill(
+        self, request: correction_pb2.OpenBackfillRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.OpenBackfillResponse:
+        """Open a backfill."""
+        return self._backfills.open(request, time_left_s(context))
+
+    def CloseBackfill(
+        self, request: correction_pb2.CloseBackfillRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.CloseBackfillResponse:
+        """Close a backfill."""
+        return self._backfills.close(request, time_left_s(context))
+
+    def RevertBackfill(
+        self, request: correction_pb2.RevertBackfillRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.RevertBackfillResponse:
+        """Revert a backfill."""
+        return self._backfills.revert(request, time_left_s(context))
+
+    def GetBackfill(
+        self, request: correction_pb2.GetBackfillRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.GetBackfillResponse:
+        """One backfill."""
+        return self._backfills.get(request)
+
+    def ListBackfills(
+        self, request: correction_pb2.ListBackfillsRequest, context: grpc.ServicerContext
+    ) -> correction_pb2.ListBackfillsResponse:
+        """Backfills, newest first."""
+        return self._backfills.list(request)

@@ -1,0 +1,115 @@
+"""Restates closed periods whose usage changed: late usage, corrections, backfills, meters created and redefined."""
+
+import threading
+
+import structlog
+
+from services.aggregator.archived_usage import ArchivedUsage
+from services.aggregator.changed_periods import ChangedPeriods, changed_periods
+from services.aggregator.closer import COUNT_TIMEOUT_S, LOOK_EVERY_S
+from services.aggregator.closings import ClosedSpan
+from services.aggregator.deadline import Deadline
+from services.aggregator.period_counts import rounds, usage_of
+from services.aggregator.period_statements import restate_counted
+from services.aggregator.snapshot import snapshot
+from services.aggregator.tables import UsageTables
+from services.eventstore.event import BEGINNING, Position
+from services.eventstore.store import EventStore
+from services.kernel.clock import Clock, monotonic_s
+from services.projection.lasting_thread import LastingThread
+from services.projection.runner import ProjectionRunner
+
+log = structlog.get_logger()
+
+
+class PeriodRestater:
+    """A worker that appends `UsagePeriodRestated` where a closed period's totals differ from what was said last.
+
+    A period is due while the tables know of a touch behind the position that it is counted to. A touch that changes no
+    total is remembered only here: after a restart such periods are counted once more. Usage that keeps coming late is
+    gathered: rounds begin at most every `every_s`.
+    """
+
+    name = "restate periods"
+
+    def __init__(
+        self,
+        store: EventStore,
+        clock: Clock,
+        windows: ProjectionRunner[UsageTables],
+        every_s: float,
+        archive: ArchivedUsage | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._windows = windows
+        self._every_s = every_s
+        self._archive = archive
+        self._looked_at = BEGINNING
+        self._stop = threading.Event()
+        self._thread = LastingThread(self.name, self._look)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self, timeout_s: float) -> None:
+        """Finish the round in hand and stop."""
+        self._stop.set()
+        self._thread.stop(timeout_s)
+
+    def is_ready(self) -> bool:
+        """Always: queries need no restated period."""
+        return True
+
+    def problem(self) -> str:
+        """Why the last round failed; empty while all is well."""
+        return self._thread.problem
+
+    def restate_changed(self) -> int:
+        """Look at all that was said since the last time; returns how many periods this replica restated."""
+        if self._windows.position() == self._looked_at:
+            return 0
+        with snapshot(self._windows, self._store) as usage:
+            changed = changed_periods(usage, self._looked_at)
+        restated = 0
+        for span in changed.spans:
+            restated += self._restate(changed, span)
+            if not self._may_restate():
+                return restated
+        self._looked_at = changed.until
+        return restated
+
+    def _look(self, stop: threading.Event) -> None:
+        next_s = monotonic_s()
+        while not stop.wait(LOOK_EVERY_S):
+            if monotonic_s() >= next_s and self._windows.is_ready() and self._may_restate():
+                self.restate_changed()
+                next_s = monotonic_s() + self._every_s
+            self._thread.well()
+
+    def _may_restate(self) -> bool:
+        return not self._stop.is_set() and self._windows.is_whole()
+
+    def _restate(self, changed: ChangedPeriods, span: ClosedSpan) -> int:
+        """Count one period again for those whose usage was touched; round by round, each from one snapshot."""
+        with snapshot(self._windows, self._store) as usage:
+            subjects = changed.subjects_in(usage, span)
+        restated: list[Position] = []
+        for some in rounds(subjects, span.span):
+            if not self._may_restate():
+                break
+            now = self._clock.now()
+            with snapshot(self._windows, self._store, self._archive) as usage:
+                counted = usage_of(usage, span.kind, span.span, some, now, Deadline.after(COUNT_TIMEOUT_S))
+                self._windows.require_whole()
+            restated += restate_counted(self._store, counted, now)
+        if restated:
+            log.info(
+                "periods restated",
+                period=span.period,
+                start_at=span.span.start.isoformat(),
+                subjects=len(restated),
+                until_position=max(restated),
+            )
+        return len(restated)

@@ -1,0 +1,106 @@
+"""A service as its supervisor sees it: started, armed, killed, started again at the same address, told to end."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.kernel.failpoint import VARIABLE
+from tests.crash.law import Law, Violation
+from tests.crash.worker_process import KILLED, ROOT
+
+STOP_TIMEOUT_S = 40.0
+COMPLAINT_CHARACTERS = 1_500
+
+ALARMS = (
+    "Traceback (most recent call last)",
+    "dedupe index discarded",
+    "LOG_REWOUND",
+    "damaged",
+    "events parked",
+    "written anew from the log",
+    "begun anew",
+    "differences found",
+)
+"""What a service says only when something is wrong that a mere kill must not bring about."""
+
+
+class ServiceProcess:
+    """One service with a folder of its own. `bug` is planted in it."""
+
+    def __init__(self, service: str, name: str, folder: Path, settings: Mapping[str, str], bug: str = "") -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.service = service
+        self.name = name
+        self.var = folder / name
+        self.kills = 0
+        self.starts = 0
+        self.ends: list[int] = []
+        self._bug = bug
+        self._log = folder / f"{name}.log"
+        self._environment = {key: text for key, text in os.environ.items() if not key.startswith("METERLOG_")} | {
+            "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+            "METERLOG_LISTEN": self.address,
+            "METERLOG_VAR": str(self.var),
+            "METERLOG_LOG_FORMAT": "json",
+            **settings,
+        }
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def start(self, failpoints: str = "") -> None:
+        """Begin the next life, with these failpoints armed."""
+        command = [sys.executable, "-m", "tests.crash.metering.service_program", self.service, self._bug]
+        self.starts += 1
+        with self._log.open("ab") as output:
+            self._running = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self._environment | {VARIABLE: failpoints},
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+            )
+
+    def has_ended(self) -> bool:
+        """Whether this life is over, whoever ended it."""
+        return self._running is None or self._running.poll() is not None
+
+    def kill(self) -> None:
+        """End it as by SIGKILL, unless it ended already, and note how."""
+        if self._running is not None:
+            self._running.kill()
+            self._note(self._running.wait(STOP_TIMEOUT_S))
+
+    def stop(self) -> None:
+        """Tell it to end in order, and wait."""
+        if self._running is not None:
+            self._running.terminate()
+            self._note(self._running.wait(STOP_TIMEOUT_S))
+
+    def said(self) -> str:
+        """What it said in all its lives."""
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def violations(self) -> list[Violation]:
+        """Ends that nobody asked for, and alarms."""
+        said = self.said()
+        found = [f"{self.name} ended with {end}: {said[-COMPLAINT_CHARACTERS:]}" for end in self.ends if end not in (0, KILLED)]
+        found += [f'{self.name} said "{alarm}": {_around(alarm, said)}' for alarm in ALARMS if alarm in said]
+        return [Violation(Law.FORESEEN, text) for text in found]
+
+    def _note(self, end: int) -> None:
+        self.ends.append(end)
+        self.kills += end == KILLED
+        assert self._running is not None, "it ran"
+        if self._running.stdin is not None:
+            self._running.stdin.close()
+        self._running = None
+
+
+def _around(phrase: str, text: str) -> str:
+    start = text.index(phrase)
+    return text[max(0, start - 300) : start + COMPLAINT_CHARACTERS]
