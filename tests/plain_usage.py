@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 
 from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.definition import Definition
@@ -58,6 +60,9 @@ def plain_usage(meter: Definition, events: Sequence[Event]) -> str | None:
         return shown(sum(numbers))
     if not numbers:
         return None
+    if meter.aggregation is AggregationName.PERCENTILE:
+        rank = ceil(Fraction(meter.percentile) / 100 * len(numbers))
+        return shown(sorted(numbers)[rank - 1])
     in_time_order = [number for _, number in sorted(counted, key=lambda pair: pair[0])]
     return shown(
         {

@@ -7,8 +7,11 @@ import pyarrow as pa
 import pytest
 
 from services.aggregator.aggregations.aggregation import STATE_TYPES, Aggregation, AggregationName
+from services.aggregator.aggregations.percentile import percentile
 from services.aggregator.aggregations.table import AGGREGATIONS
+from services.aggregator.aggregations.weighted_sum import WEIGHTED_SUM
 from services.aggregator.decimal_column import decimal_texts, parse_decimals
+from services.kernel.errors import RuleViolated
 
 LARGEST = "99999999999999999999999999.999999999999"
 
@@ -85,7 +88,39 @@ def test_a_text_counts_once_wherever_it_comes_from() -> None:
     assert value("unique_count", states(("k", {"text": "a"})), states(("k", {"text": "a"}), ("k", {"text": ""}))) == "2"
 
 
-@pytest.mark.parametrize("name", sorted(AggregationName))
+def test_a_percentile_is_the_number_at_the_nearest_rank() -> None:
+    ten = numbers(*map(str, range(10, 0, -1)))
+
+    said = {percent: values(percentile(percent), [ten])["k"] for percent in ("0.1", "10", "10.1", "50", "95", "100")}
+    assert said == {"0.1": "1", "10": "1", "10.1": "2", "50": "5", "95": "10", "100": "10"}
+
+
+def test_a_percentile_counts_equal_numbers_of_every_part() -> None:
+    assert values(percentile("50"), [numbers("7", "1"), numbers("7.0"), numbers("-3", "7")]) == {"k": "7"}
+    assert values(percentile("20"), [numbers("7", "1"), numbers("7.0"), numbers("-3", "7")]) == {"k": "-3"}
+
+
+def test_a_percentile_is_one_of_the_numbers_to_the_last_digit() -> None:
+    assert values(percentile("99.999999999999"), [numbers(LARGEST, "0")]) == {"k": LARGEST}
+
+
+def test_a_percentile_over_too_many_different_numbers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.aggregator.aggregations.percentile.NUMBERS_MAX", 2)
+
+    assert values(percentile("50"), [numbers("1", "2", "2")]) == {"k": "2"}
+    with pytest.raises(RuleViolated, match="narrow the range"):
+        values(percentile("50"), [numbers("1", "2", "3")])
+
+
+def test_integrals_add_up_and_are_divided_by_an_hour_once_half_up() -> None:
+    """1,800,000,000 units times microseconds are half a unit-hour; a third of a picounit-hour is rounded at the end."""
+    assert values(WEIGHTED_SUM, [numbers("1800000000"), numbers("900000000", "900000000")]) == {"k": "1"}
+    assert values(WEIGHTED_SUM, [numbers("0.0018"), numbers("0")]) == {"k": "0.000000000001"}
+    assert values(WEIGHTED_SUM, [numbers("-0.0018"), numbers("0")]) == {"k": "-0.000000000001"}
+    assert values(WEIGHTED_SUM, [numbers("0.001799999999")]) == {"k": "0"}
+
+
+@pytest.mark.parametrize("name", sorted(name for name, each in AGGREGATIONS.items() if not each.is_from_usage))
 def test_keys_do_not_mix(name: str) -> None:
     full = {"count": 1, "at_us": 1, "position": 1, "row": 1, "text": "x"}
     parts = [states(("a", {**full, "number": Decimal(3)}), ("b", {**full, "number": Decimal(8)}))]

@@ -248,3 +248,24 @@ def test_a_long_count_says_how_far_it_is(room: AggregatorRoom) -> None:
 
     said = [(line["event"], line["usage_events"], line.get("of_at_most")) for line in logs]
     assert said == [("counting earlier usage", 2, 2), ("earlier usage is counted", 2, None)]
+
+
+def test_filters_are_shown_as_they_were_sent(room: AggregatorRoom) -> None:
+    operators = [number for name, number in api.ConditionOperator.items() if not name.endswith("UNSPECIFIED")]
+    without_values = {api.CONDITION_OPERATOR_EXISTS, api.CONDITION_OPERATOR_NOT_EXISTS}
+    filters = [
+        api.UsageCondition(property="size", operator=operator, values=() if operator in without_values else ("1.50",))
+        for operator in operators
+    ]
+
+    room.create(filters=filters)
+
+    assert list(room.meters.get(api.GetMeterRequest(slug="tokens")).meter.filters) == filters
+    room.record([call(1)])
+    assert value(room) == ["0"]
+
+
+def test_a_filter_without_an_operator_is_refused_by_its_field(room: AggregatorRoom) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        room.create(filters=[api.UsageCondition(property="size", values=["1"])])
+    assert (refusal.value.field, refusal.value.reason) == ("meter.filters[0].operator", "UNKNOWN_OPERATOR")

@@ -8,7 +8,13 @@ import pytest
 from google.protobuf.message import Message
 
 from meterlog.events.v1.invoice_pb2 import InvoiceDrafted
-from meterlog.events.v1.meter_pb2 import MeterArchived, PeriodTotal, UsagePeriodClosed
+from meterlog.events.v1.meter_pb2 import (
+    MeterArchived,
+    PeriodTotal,
+    RestatedTotal,
+    UsagePeriodClosed,
+    UsagePeriodRestated,
+)
 from services.eventstore.catalogue import MESSAGES, UnknownEventType
 from services.eventstore.event import Position, RecordedEvent, StreamName
 from services.kernel.timestamp import to_timestamp
@@ -74,7 +80,40 @@ def test_a_closed_period_is_told_with_its_totals() -> None:
     data = json.loads(message.body)["data"]
     assert data["customer"] == "zoë"
     assert data["totals"] == [{"meter": "meter_0", "quantity": "0.5"}, {"meter": "meter_1", "quantity": "0.5"}]
+    assert data["time_zone"] == "UTC"
     assert "zoë".encode() in message.body
+
+
+def test_a_restated_period_is_told_with_what_changed() -> None:
+    fact = UsagePeriodRestated(
+        subject="zoë",
+        period="month",
+        time_zone="Europe/Berlin",
+        start_at=JANUARY,
+        end_at=FEBRUARY,
+        restatement=2,
+        previous_position=4,
+        position=9,
+        totals=[
+            RestatedTotal(meter="calls", old_quantity="1", new_quantity="2"),
+            RestatedTotal(meter="gone", old_quantity="0.5"),
+            RestatedTotal(meter="new", new_quantity="7"),
+        ],
+        restated_at=FEBRUARY,
+    )
+    message = message_of(recorded(fact, StreamName("period", "zoë/month@Europe/Berlin/2024-01-01"), 2))
+    assert message is not None
+    data = json.loads(message.body)["data"]
+    assert (message.type, data["restatement"], data["time_zone"]) == ("usage.period.restated", 2, "Europe/Berlin")
+    assert (data["previous_usage_position"], data["usage_position"]) == (4, 9)
+    assert data["totals"] == [
+        {"meter": "calls", "old_quantity": "1", "new_quantity": "2"},
+        {"meter": "gone", "old_quantity": "0.5", "new_quantity": None},
+        {"meter": "new", "old_quantity": None, "new_quantity": "7"},
+    ]
+    closing = message_of(recorded(closed_period(1), StreamName("period", "zoë/month@Europe/Berlin/2024-01-01"), 0))
+    assert closing is not None
+    assert closing.id != message.id
 
 
 def test_a_body_that_would_be_too_long_leaves_its_rows_out_and_says_so() -> None:

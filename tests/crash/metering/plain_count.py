@@ -34,7 +34,9 @@ class PlainCount:
     def counting(self, at: int) -> list[Event]:
         """The usage events that count at a position, as they are said to be, in the order of the log."""
         if at not in self._counting:
-            self._counting[at] = [event for usage in self._log.usage if usage.position <= at for event in self._of(usage, at)]
+            self._counting[at] = [
+                event for usage in self._log.usage if usage.position <= at for event in self._of(usage, at)
+            ]
         return self._counting[at]
 
     def answer(

@@ -88,7 +88,11 @@ class ServiceProcess:
     def violations(self) -> list[Violation]:
         """Ends that nobody asked for, and alarms."""
         said = self.said()
-        found = [f"{self.name} ended with {end}: {said[-COMPLAINT_CHARACTERS:]}" for end in self.ends if end not in (0, KILLED)]
+        found = [
+            f"{self.name} ended with {end}: {said[-COMPLAINT_CHARACTERS:]}"
+            for end in self.ends
+            if end not in (0, KILLED)
+        ]
         found += [f'{self.name} said "{alarm}": {_around(alarm, said)}' for alarm in ALARMS if alarm in said]
         return [Violation(Law.FORESEEN, text) for text in found]
 
