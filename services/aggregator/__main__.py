@@ -69,9 +69,7 @@ def build(context: Context) -> Service:
     kinds = parse_period_kinds(settings.text("METERLOG_CLOSE_PERIODS"), "METERLOG_CLOSE_PERIODS")
     closer = PeriodCloser(store, clock, windows, kinds, grace_period(settings), archive)
     restater = PeriodRestater(store, clock, windows, settings.seconds("METERLOG_RESTATE_EVERY_S"), archive)
-    corrections = CorrectionFace(
-        Corrections(store, windows, clock, archive), Backfills(store, windows, clock, archive)
-    )
+    corrections = CorrectionFace(Corrections(store, windows, clock, archive), Backfills(store, windows, clock, archive))
     storage = StorageFace(StorageArchive(archiver), UsageChecks(checking))
     checks = check_workers(settings, checking, windows)
     return Service(

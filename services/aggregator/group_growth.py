@@ -6,6 +6,7 @@ import structlog
 from sqlalchemy import Connection, Table, func, select
 
 from services.aggregator.hour_states import hours_between
+from services.aggregator.packed_states import LINE
 from services.aggregator.tables import UsageTables
 from services.aggregator.usage_table import HOUR_US
 
@@ -34,6 +35,6 @@ def warn_of_many_groups(
 
 
 def _groups(connection: Connection, table: Table, meter: str, hour_us: int) -> int:
-    states = select(table.c.subject).where(table.c.meter == meter, table.c.hour_us == hour_us)
-    counted = select(func.count()).select_from(states.limit(HOUR_GROUPS_MAX + 1).subquery())
+    lines = func.length(table.c.group_text) - func.length(func.replace(table.c.group_text, LINE, "")) + 1
+    counted = select(func.coalesce(func.sum(lines), 0)).where(table.c.meter == meter, table.c.hour_us == hour_us)
     return int(connection.execute(counted).scalar_one())

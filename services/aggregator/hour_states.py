@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, Table, delete, exists, select
 
 from services.aggregator.aggregations.aggregation import STATE_TYPES, Aggregation
 from services.aggregator.decimal_column import NUMBER, decimal_texts
+from services.aggregator.packed_states import packed, unpacked
 from services.aggregator.tables import UsageTables
 
 KEYS = ("hour_us", "subject", "group_text")
@@ -27,6 +28,11 @@ def state_table(tables: UsageTables, aggregation: Aggregation) -> Table:
     if "text" in aggregation.columns:
         return tables.texts
     return tables.moments if "at_us" in aggregation.columns else tables.amounts
+
+
+def is_packed(aggregation: Aggregation) -> bool:
+    """Whether all groups of an hour and subject share a row (packed_states.py); else each has rows of its own."""
+    return not {"at_us", "text"}.intersection(aggregation.columns)
 
 
 def read_rectangle(
@@ -103,7 +109,10 @@ def forget_empty_hours(connection: Connection, tables: UsageTables, hours: Seque
 
 def state_rows(states: pa.Table, meter: str, aggregation: Aggregation, table: Table) -> list[tuple[Any, ...]]:
     """The rows of `table` that hold `states`, in key order, which is how a database likes them."""
-    states = states.sort_by([(name, "ascending") for name in KEYS])
+    if is_packed(aggregation):
+        states = packed(states, aggregation.columns)
+    else:
+        states = states.sort_by([(name, "ascending") for name in KEYS])
     columns: dict[str, Iterable[Any]] = {name: _python(states[name]) for name in (*KEYS, *aggregation.columns)}
     columns["meter"] = repeat(meter)
     return list(zip(*(columns.get(column.name, repeat(None)) for column in table.columns), strict=False))
@@ -116,7 +125,7 @@ def _select(table: Table, meter: str, aggregation: Aggregation) -> Select[Any]:
 def _read(connection: Connection, chosen: Select[Any], aggregation: Aggregation) -> Iterator[pa.Table]:
     result = connection.execute(chosen.execution_options(yield_per=FETCH_ROWS))
     for rows in result.partitions():
-        yield _states(rows, aggregation)
+        yield _packed_states(rows, aggregation) if is_packed(aggregation) else _states(rows, aggregation)
 
 
 def _states(rows: Sequence[Sequence[Any]], aggregation: Aggregation) -> pa.Table:
@@ -124,6 +133,13 @@ def _states(rows: Sequence[Sequence[Any]], aggregation: Aggregation) -> pa.Table
     types = [*_KEY_TYPES, *(STATE_TYPES[name] for name in aggregation.columns)]
     arrays = [_arrow(column, kind) for column, kind in zip(columns, types, strict=True)]
     return pa.Table.from_arrays(arrays, [*KEYS, *aggregation.columns])
+
+
+def _packed_states(rows: Sequence[Sequence[Any]], aggregation: Aggregation) -> pa.Table:
+    columns = list(zip(*rows, strict=True))
+    types = [pa.int64(), pa.utf8(), pa.utf8(), *(pa.utf8() for _ in aggregation.columns)]
+    arrays = [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)]
+    return unpacked(pa.Table.from_arrays(arrays, [*KEYS, *aggregation.columns]), aggregation.columns)
 
 
 def _arrow(values: Sequence[Any], kind: pa.DataType) -> pa.Array:

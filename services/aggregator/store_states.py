@@ -12,6 +12,7 @@ from services.aggregator.counting import count_usage
 from services.aggregator.definition import Definition
 from services.aggregator.group_growth import warn_of_many_groups
 from services.aggregator.hour_states import KEYS, hours_between, read_rectangle, state_rows, state_table
+from services.aggregator.packed_states import PLACE
 from services.aggregator.tables import UsageTables
 from services.projection.upsert import insert_missing, upsert
 
@@ -51,7 +52,7 @@ def _merged_with_standing(
     ]
     if not standing:
         return counted
-    touched = pa.concat_tables(standing).join(counted.select(KEYS), keys=list(KEYS), join_type="left semi")
+    touched = pa.concat_tables(standing).join(counted.select(PLACE), keys=list(PLACE), join_type="left semi")
     return aggregation.merge(pa.concat_tables([counted, touched.select(counted.schema.names)]), KEYS)
 
 

@@ -15,9 +15,9 @@ class UsageTables:
 
     `meters` has the number of the version that is in force, `meter_versions` what each version says and since when.
 
-    A state is one row a meter, hour (its first microsecond), subject and group with usage. It lies in `amounts`
-    (columns that the aggregation does not use are NULL), for first and last in `moments`, and for unique counts in
-    `texts`, one row for each different text. `meter_hours` lists the hours of each meter that have states. `batches`
+    States are kept by meter, hour (its first microsecond), subject and group with usage. They lie in `amounts`, where all
+    groups of an hour and subject are lines of one row (columns that the aggregation does not use are NULL), for first
+    and last in `moments`, and for unique counts in `texts`, one row for each different text. `meter_hours` lists the hours of each meter that have states. `batches`
     lists every stored batch of usage events with its earliest and latest event time. `types` counts the usage events of
     each type as they were recorded. `corrections` says what acts on usage.
     `periods` says which hours have usage of whom, and which periods are closed.
@@ -86,10 +86,12 @@ def _amounts(metadata: MetaData, suffix: str) -> Table:
     return Table(
         "usage_hour_amounts" + suffix,
         metadata,
-        *_state_key(),
-        Column("count", BigInteger),
+        Column("meter", TEXT, primary_key=True),
+        Column("hour_us", BigInteger, primary_key=True, autoincrement=False),
+        Column("subject", TEXT, primary_key=True),
+        Column("group_text", TEXT, nullable=False),
+        Column("count", TEXT),
         Column("number", TEXT),
-        *long_key("usage_hour_amounts_key" + suffix, *_STATE_KEY, long=_LONG),
         sqlite_with_rowid=False,
     )
 

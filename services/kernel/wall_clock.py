@@ -47,7 +47,7 @@ def _jump_over(wall: datetime, zone: ZoneInfo) -> datetime:
 
 
 def _set_between(before: datetime, after: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant behind `before` at which the clock is set, found by halving: clocks are set on whole seconds."""
+    """The first instant behind `before` at which the clock is set, by halving: clocks are set on whole seconds."""
     before, after = before.replace(microsecond=0), _ceil_second(after)
     offset_before = before.astimezone(zone).utcoffset()
     while after - before > _SECOND:

@@ -77,11 +77,11 @@ def set_to(table: Table, meter: str, subject: str = "s0", **columns: str | int) 
 
 
 PLANTED: dict[str, Callable[[UsageTables], Any]] = {
-    "a count": lambda tables: set_to(tables.amounts, "calls", count=9),
+    "a count": lambda tables: set_to(tables.amounts, "calls", count="9"),
     "a sum": lambda tables: set_to(tables.amounts, "tokens", number="60.000000000001"),
     "a minimum": lambda tables: set_to(tables.amounts, "least", number="0.000000000001"),
     "the numbers of a mean": lambda tables: set_to(tables.amounts, "mean", number="60.000000000001"),
-    "the count of a mean": lambda tables: set_to(tables.amounts, "mean", "s1", count=9),
+    "the count of a mean": lambda tables: set_to(tables.amounts, "mean", "s1", count="9"),
     "the newest number": lambda tables: set_to(tables.moments, "newest", number="15.000000000001"),
     "the place of the newest": lambda tables: set_to(tables.moments, "newest", "s1", row=13),
     "a level": lambda tables: set_to(tables.moments, "level", number="15.000000000001"),
@@ -96,9 +96,10 @@ PLANTED: dict[str, Callable[[UsageTables], Any]] = {
     "a state of nobody": lambda tables: insert(tables.amounts).values(
         meter="tokens", hour_us=HOUR_US, subject="phantom", group_text='["eu"]', number="1"
     ),
-    "a group that is none": lambda tables: insert(tables.amounts).values(
-        meter="tokens", hour_us=HOUR_US, subject="s0", group_text='["mars"]', number="1"
+    "a group that is none": lambda tables: set_to(
+        tables.amounts, "tokens", "s2", group_text='["eu"]\n["mars"]', number="60\n1"
     ),
+    "a group without a number": lambda tables: set_to(tables.amounts, "tokens", "s3", group_text='["eu"]\n["mars"]'),
     "an hour that no query looks at": lambda tables: delete(tables.meter_hours).where(
         (tables.meter_hours.c.meter == "calls") & (tables.meter_hours.c.hour_us == HOUR_US)
     ),

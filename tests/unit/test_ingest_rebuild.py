@@ -11,9 +11,9 @@ import pytest
 from services.eventstore.event import Position
 from services.ingest.dedupe_index import Fold
 from services.ingest.digests import KEY
-from services.ingest.index_manifest import Checkpoint
 from services.ingest.index_entries import IndexBroken
 from services.ingest.index_folder import IndexFolder
+from services.ingest.index_manifest import Checkpoint
 from services.kernel.errors import RuleViolated, Unavailable
 from services.projection.projection import Comparison, RebuildMode, RebuildProgress
 from tests.ingest_room import Replica, Room, open_room, usage, words

@@ -57,14 +57,14 @@ def backfill_message(row: BackfillRow, loaded: int) -> api.Backfill:
 
 def _require_range(request: api.OpenBackfillRequest) -> None:
     for field in ("start_at", "end_at"):
-        if request.replaces_existing and not request.HasField(field):  # type: ignore[arg-type]  # one of the two above
+        if request.replaces_existing and not request.HasField(field):
             raise missing(field)
     if request.HasField("start_at") and request.HasField("end_at"):
         start, end = parse_instant(request.start_at, "start_at"), parse_instant(request.end_at, "end_at")
         require_order(epoch_us(start), epoch_us(end), "end_at", "start_at")
 
 
-def _state(row: BackfillRow) -> api.BackfillState:
+def _state(row: BackfillRow) -> "api.BackfillState.ValueType":
     if row.reverted is not None:
         return api.BACKFILL_STATE_REVERTED
     return api.BACKFILL_STATE_OPEN if row.closed is None else api.BACKFILL_STATE_CLOSED

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import zip_longest
 
 from sqlalchemy import Connection, RowMapping, Table, select
 
@@ -31,12 +32,14 @@ def held_states(
     texts: dict[StateKey, set[str]] = {}
     states: dict[StateKey, State] = {}
     for row in _rows(connection, state_table(tables, meter), meter.slug, hours, subjects):
-        if row["hour_us"] in listed:
-            key = StateKey(meter.slug, row["hour_us"], row["subject"], _group(meter, row["group_text"]))
+        if row["hour_us"] not in listed:
+            continue
+        for group_text, state in _states(row):
+            key = StateKey(meter.slug, row["hour_us"], row["subject"], _group(meter, group_text))
             if "text" in row:
                 texts.setdefault(key, set()).add(row["text"])
             else:
-                states[key] = _state(row)
+                states[key] = state
     return {**states, **{key: State(texts=frozenset(some)) for key, some in texts.items()}}
 
 
@@ -77,8 +80,21 @@ def _group(meter: PlainMeter, group_text: str) -> tuple[str, ...]:
     return values + ("",) * (len(meter.newest.group_by) - len(values))
 
 
-def _state(row: RowMapping) -> State:
-    number = None if row["number"] is None else units(Decimal(row["number"]))
-    if "at_us" in row:
-        return State(number=number, place=(row["at_us"], row["position"], row["row"]))
-    return State(count=row["count"], number=number)
+def _states(row: RowMapping) -> Iterator[tuple[str, State]]:
+    """The group and the state of a row; of a row of amounts, which has a line for each group, all of them."""
+    if "text" in row:
+        yield row["group_text"], State()
+    elif "at_us" in row:
+        place = (row["at_us"], row["position"], row["row"])
+        yield row["group_text"], State(number=units(Decimal(row["number"])), place=place)
+    else:
+        # A line that is missing is a state of nothing: a difference, like any other.
+        lines = (() if row[name] is None else row[name].split("\n") for name in ("group_text", "count", "number"))
+        for group_text, count, number in zip_longest(*lines):
+            yield (
+                group_text or "[]",
+                State(
+                    count=None if count is None else int(count),
+                    number=None if number is None else units(Decimal(number)),
+                ),
+            )

@@ -109,8 +109,10 @@ def _acting(usage: pa.Table, force: Force) -> Iterator[tuple[str, ...]]:
     """For each usage event the keys of what acts on it: by name, by filter, and the backfill that holds it back."""
     acts: list[list[tuple[int, str]]] = [[] for _ in range(usage.num_rows)]
     by_place: dict[Place, list[tuple[int, str]]] = {}
-    for each in (*force.named, *force.amendments):
-        by_place.setdefault(each.place, []).append((each.position, each.key))
+    for named in force.named:
+        by_place.setdefault(named.place, []).append((named.position, named.key))
+    for amendment in force.amendments:
+        by_place.setdefault(amendment.place, []).append((amendment.position, amendment.key))
     places = tuple(by_place)
     for row, number in enumerate(place_numbers(usage, places).to_pylist() if places else ()):
         if number is not None:
