@@ -84,6 +84,28 @@ def expected_invoice(quantities: dict[tuple[str, str], Decimal], customer: str) 
     }
 
 
+def require_repairs(repairs: dict[str, Any], quantities: dict[tuple[str, str], Decimal]) -> None:
+    """The closed month; then 200 more of 100 and 10 tokens, one 50,000 higher, without the 200, and with them again."""
+    closed = {meter: quantities[repairs["customer"], meter] for meter in METERS}
+    late = {
+        "requests": closed["requests"] + 200,
+        "input_tokens": closed["input_tokens"] + 20_000,
+        "output_tokens": closed["output_tokens"] + 2_000,
+        "largest_prompt": max(closed["largest_prompt"], Decimal(100)),
+    }
+    largest = max(late["largest_prompt"], Decimal(repairs["amended_from"]) + 50_000)
+    amended = late | {"input_tokens": late["input_tokens"] + 50_000, "largest_prompt": largest}
+    cancelled = closed | {"input_tokens": closed["input_tokens"] + 50_000, "largest_prompt": largest}
+    told = [repairs["closed"], *(repair["totals"] for repair in repairs["restated"])]
+    assert [{meter: Decimal(total) for meter, total in totals.items()} for totals in told] == [
+        closed,
+        late,
+        amended,
+        cancelled,
+        amended,
+    ]
+
+
 def require_truth(report: dict[str, Any], trace: Path) -> None:
     quantities, rows, broken = count(trace)
     recorded = rows - broken
@@ -105,6 +127,7 @@ def require_truth(report: dict[str, Any], trace: Path) -> None:
         }
         assert invoice["total"] == str(sum(expected.values()))
     assert report["webhooks"] == {"delivered": 8, "verified": 8}
+    require_repairs(report["repairs"], quantities)
     assert report["rebuild"]
     assert all(result["equal"] and result["live_digest"] == result["rebuilt_digest"] for result in report["rebuild"])
     assert report["audit"]["verified"] is True

@@ -373,7 +373,9 @@ class UsageFilter(_message.Message):
 
     @_builtins.property
     def conditions(self) -> _containers.RepeatedCompositeFieldContainer[_meter_pb2.UsageCondition]:
-        """Conditions, all of which must be met, by what the usage event says at that position of the log."""
+        """Conditions, all of which must be met, by what the usage event says at until_position. Usage that a backfill holds back
+        there is not chosen.
+        """
 
     def __init__(
         self,
