@@ -12,6 +12,7 @@ from tests.crash.arena import BACKENDS
 from tests.crash.bug_hunt import hunted, is_caught
 from tests.crash.failpoint_matrix import failed_everywhere, killed_everywhere
 from tests.crash.fold_kills import killed_while_folding
+from tests.crash.metering.storm import METERING_BACKENDS, MeteringStorm, metered
 from tests.crash.power_cut import cut_off
 from tests.crash.seeded_bugs import SEEDED_BUGS
 from tests.crash.storm import Storm, weathered
@@ -57,6 +58,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _trials(wanted: argparse.Namespace) -> Iterator[Try]:
     backends, seed = wanted.backend or BACKENDS, wanted.seed
+    for backend in (each for each in backends if each in METERING_BACKENDS):
+        for storm in (
+            MeteringStorm(backend, seed, wanted.seconds, is_thorough=not wanted.only_storm),
+            MeteringStorm(backend, seed, wanted.seconds, ingests=2),
+        ):
+            yield lambda folder, of=storm: metered(of, folder)
     for backend in backends:
         yield lambda folder, of=backend: weathered(Storm(of, seed, wanted.seconds), folder)
         if not wanted.only_storm:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.crash.fold_kills import killed_while_folding
+from tests.crash.metering.storm import MeteringStorm, metered
 from tests.crash.power_cut import cut_off
 from tests.crash.seeded_bugs import SEEDED_BUGS, Stage
 from tests.crash.storm import Storm, weathered
@@ -10,6 +11,8 @@ from tests.crash.system_calls import KILLS, RAISES, Case, tried
 from tests.crash.trial import Trial
 
 STORM_SECONDS = 3.0
+METERING_SECONDS = 4.0
+METERING_CALM_TIMEOUT_S = 60.0
 CALM_TIMEOUT_S = 6.0
 LIVES_MAX = 6
 """Lives until a bug must have shown; most show in the first or second."""
@@ -51,3 +54,44 @@ def _tried(name: str, folder: Path, seed: int) -> Trial:
             return cut_off(folder, seed, CUTS_MAX, name)
         case Stage.KILLED_WHILE_FOLDING:
             return killed_while_folding(folder, seed, LIVES_MAX, name)
+        case Stage.METERING:
+            return metered(_metering_storm(name, seed), folder)
+
+
+def _metering_storm(name: str, seed: int) -> MeteringStorm:
+    """Only the service with the bug is killed, and only where it shows."""
+    bug = SEEDED_BUGS[name]
+    process = {"ingest": "ingest-0", "aggregator": "aggregator"}[bug.service]
+    return MeteringStorm(
+        "sqlite",
+        seed,
+        METERING_SECONDS,
+        planted={process: (name,)},
+        points={"ingest-0": (), "aggregator": (), process: bug.points},
+        suffices=bug.breaks,
+        is_thorough=True,
+        calm_timeout_s=METERING_CALM_TIMEOUT_S,
+    )
+
+
+def all_of_metering(seed: int) -> MeteringStorm:
+    """Several bugs of metering at once, each of which has a law of its own to break: for those who have little time."""
+    planted = {
+        "ingest-0": ("manifest_before_its_run",),
+        "ingest-1": ("newest_forgotten",),
+        "aggregator": ("archive_position_in_second_transaction", "recount_without_deleting"),
+    }
+    points = {
+        process: tuple(point for name in names for point in SEEDED_BUGS[name].points)
+        for process, names in planted.items()
+    }
+    return MeteringStorm(
+        "sqlite",
+        seed,
+        METERING_SECONDS,
+        ingests=2,
+        planted=planted,
+        points=points,
+        is_thorough=True,
+        calm_timeout_s=METERING_CALM_TIMEOUT_S,
+    )

@@ -25,6 +25,11 @@ class Law(StrEnum):
     FRESH_READ = "a read sees what was acknowledged before it began, and what the same client saw before"
     CHAIN = "the audit chain verifies"
     PROJECTION = "a projection equals a fold of the log"
+    DEDUPE = "what was acknowledged is known for ever: a repeat is a duplicate, other content a conflict"
+    WINDOWS = "usage is what a plain count of the log says, whenever it is asked for, and as of whatever position"
+    PERIODS = "a period closes once, each statement follows from the one before, and says what was so at its position"
+    ARCHIVE = "the archive holds each usage event of the log up to its position once, as it was recorded"
+    OUTLIVES = "what a service keeps beside the log outlives a kill: none of it is discarded and made anew"
     CONVERGED = "once the trouble is over, everybody reaches the end of the log in time"
     FORESEEN = "an error is one that the port promises"
 

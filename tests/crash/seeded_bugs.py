@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from tests.crash import planting
 from tests.crash.law import Law
+from tests.crash.metering import planting as metering
 
 
 class Stage(StrEnum):
@@ -18,6 +19,7 @@ class Stage(StrEnum):
     POWER_CUT = "a power cut"
     ANSWERS_LOST = "error at append.after_commit"
     KILLED_WHILE_FOLDING = "killed while folding"
+    METERING = "a metering storm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,10 @@ class SeededBug:
     stands_for: str
     breaks: frozenset[Law]
     stage: Stage = Stage.STORM
+    service: str = ""
+    """The service that it is planted in, in a metering storm."""
+    points: tuple[str, ...] = ()
+    """The failpoints at which that service is killed, with the passage; none: it lives."""
 
 
 def plant(name: str) -> None:
@@ -83,6 +89,59 @@ SEEDED_BUGS: dict[str, SeededBug] = {
     ),
     "answers_mixed_up": SeededBug(
         planting.answers_mixed_up, "a group commit that loses count", frozenset({Law.IN_PLACE}), Stage.STORM
+    ),
+    "archive_position_in_second_transaction": SeededBug(
+        metering.archive_position_in_a_second_transaction,
+        "files that are listed before the archive's position is moved",
+        frozenset({Law.ARCHIVE}),
+        Stage.METERING,
+        "aggregator",
+        ("archive.before_commit@1",),
+    ),
+    "manifest_before_its_run": SeededBug(
+        metering.manifest_before_its_run,
+        "a manifest of the dedupe index that names what is not written yet",
+        frozenset({Law.OUTLIVES}),
+        Stage.METERING,
+        "ingest",
+        ("index.before_spill@1",),
+    ),
+    "newest_forgotten": SeededBug(
+        metering.newest_forgotten,
+        "a dedupe index whose checkpoint is ahead of what is on the disk",
+        frozenset({Law.ONCE, Law.DEDUPE}),
+        Stage.METERING,
+        "ingest",
+        ("index.after_commit@8",),
+    ),
+    "recount_without_deleting": SeededBug(
+        metering.recount_without_deleting,
+        "a fold that counts corrected hours on top of what was counted",
+        frozenset({Law.WINDOWS}),
+        Stage.METERING,
+        "aggregator",
+    ),
+    "windows_checkpoint_in_second_transaction": SeededBug(
+        planting.checkpoint_in_a_second_transaction,
+        "hours that are folded again after a kill",
+        frozenset({Law.WINDOWS}),
+        Stage.METERING,
+        "aggregator",
+        ("fold.before_commit@12",),
+    ),
+    "corrections_not_noted": SeededBug(
+        metering.corrections_not_noted,
+        "closed periods that do not hear of corrections",
+        frozenset({Law.PERIODS}),
+        Stage.METERING,
+        "aggregator",
+    ),
+    "reverted_for_ever": SeededBug(
+        metering.reverted_for_ever,
+        "an answer of the past that knows the future",
+        frozenset({Law.WINDOWS}),
+        Stage.METERING,
+        "aggregator",
     ),
 }
 """Every bug, by the name that `--bug` takes."""

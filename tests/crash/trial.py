@@ -22,6 +22,8 @@ class Trial:
     acknowledged: int = 0
     events: int = 0
     violations: tuple[Violation, ...] = ()
+    done: Counter[str] = field(default_factory=Counter)
+    """What else was done, for the report."""
 
     @property
     def laws(self) -> frozenset[Law]:
@@ -52,4 +54,6 @@ def summary(trials: Sequence[Trial]) -> list[str]:
             f"{sum(len(trial.violations) for trial in its)} violations"
         )
         lines += [f"    {count:>5} × {name}" for name, count in sorted(faults.items())]
+        done = sum((trial.done for trial in its), Counter[str]())
+        lines += [f"    {count:>7} {name}" for name, count in sorted(done.items())]
     return lines

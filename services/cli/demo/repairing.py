@@ -96,7 +96,7 @@ class _MonthOf:
         while True:
             for period in list_closed(self._services, self._customer):
                 if period.start_at == self._start and len(period.restatements) == times:
-                    return dict(period.totals)
+                    return {meter: period.totals[meter] for meter in METERS}
             if monotonic_s() > deadline:
                 raise CommandFailed(
                     f"the month of {self._customer} was not restated {times} times within {TIMEOUT_S:.0f} s; look "

@@ -1,4 +1,4 @@
-"""A client that decides: meters, corrections, backfills and rebuilds, one after the other, each until it is answered."""
+"""A client that decides: meters, corrections, backfills, rebuilds, one after the other, each until answered."""
 
 import random
 import threading

@@ -47,16 +47,19 @@ def stream(channel: grpc.Channel, usage: Usage, backfill: str = "") -> Answer:
     outcomes: list[tuple[str, int]] = []
     receipts: list[api.Receipt] = []
     answers = IngestServiceStub(channel).RecordUsageStream(_taken(requests), timeout=CALL_TIMEOUT_S)
-    for number, response in enumerate(answers):
-        if response.HasField("refusal"):
-            answers.cancel()
-            raise Refused(response.refusal)
-        assert response.sequence == number, "answers come in the order of the requests"
-        some, of_them = _answered(response)
-        outcomes += some
-        receipts += of_them
-        if number + 1 == len(parts):
-            requests.put(None)
+    try:
+        for number, response in enumerate(answers):
+            if response.HasField("refusal"):
+                raise Refused(response.refusal)
+            assert response.sequence == number, "answers come in the order of the requests"
+            some, of_them = _answered(response)
+            outcomes += some
+            receipts += of_them
+            if number + 1 == len(parts):
+                requests.put(None)
+    finally:
+        answers.cancel()
+        requests.put(None)
     assert len(outcomes) == len(usage), "a stream that ended in order answered everything"
     return outcomes, receipts
 

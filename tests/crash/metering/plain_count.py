@@ -1,12 +1,12 @@
 """What a log of metering counts at a position, for whom and in which group: by plain Python over its usage events.
 
-Usage that only cancellations can touch is decided by a list of those that hit it; the few usage events that were amended
-or belong to a backfill go the long way of `tests.plain_corrections`.
+Usage that only cancellations can touch is decided by a list of those that hit it; the few usage events that were
+amended or belong to a backfill go the long way of `tests.plain_corrections`.
 """
 
 from collections import defaultdict
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TypeAlias
 
@@ -18,10 +18,13 @@ from tests.plain_usage import Event
 Answer: TypeAlias = dict[tuple[str, Group], str]
 """Quantities by subject and group; a group that has none is left out."""
 
-Hit: TypeAlias = tuple[int, float]
+Hit: TypeAlias = tuple[int, int]
 """From which position on something cancels a usage event, and from which it was reverted."""
 
-NEVER = float("inf")
+NEVER = 2**63
+"""Behind every position."""
+
+HOUR = timedelta(hours=1)
 
 
 class PlainCount:
@@ -44,24 +47,28 @@ class PlainCount:
         slug: str,
         at: int,
         *,
-        subjects: Sequence[str] = (),
         start: datetime | None = None,
         end: datetime | None = None,
-        known_at: int | None = None,
     ) -> Answer:
-        """What a meter says, by the versions known at `known_at` (default: at `at`)."""
-        versions = self._versions(slug, at if known_at is None else known_at)
+        """What a meter says, by the versions known then."""
+        versions = self._versions(slug, at)
         events = [
             event
             for event in self.counting(at)
-            if (not subjects or event.subject in subjects)
-            and (start is None or event.at >= start)
-            and (end is None or event.at < end)
+            if (start is None or event.at >= start) and (end is None or event.at < end)
         ]
         groups: defaultdict[tuple[str, Group], list[Counted]] = defaultdict(list)
         for each in counted_by([each.version for each in versions], versions[-1].aggregation, events):
             groups[each.subject, each.group].append(each)
         return {key: self._quantity(versions[-1], counted) for key, counted in groups.items()}
+
+    def hours(self, slug: str, at: int) -> Answer:
+        """As `answer`, hour by hour: the first of the group's texts is the hour's start, as JSON writes instants."""
+        found: Answer = {}
+        for hour in sorted({event.at.replace(minute=0, second=0, microsecond=0) for event in self.counting(at)}):
+            for (subject, group), said in self.answer(slug, at, start=hour, end=hour + HOUR).items():
+                found[subject, (f"{hour:%Y-%m-%dT%H:%M:%SZ}", *group)] = said
+        return found
 
     def total(self, slug: str, at: int, subject: str, start: datetime, end: datetime) -> str | None:
         """What a meter says of one subject, whatever the group; None when it counts nothing."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
@@ -57,6 +58,11 @@ class PlainLog:
     def head(self) -> int:
         """The last position."""
         return max(self.events, default=0)
+
+    @property
+    def by_place(self) -> dict[Place, Event]:
+        """The usage events by where they lie."""
+        return {(usage.position, usage.row): usage.event for usage in self.usage}
 
 
 def read_plain(events: Sequence[RecordedEvent]) -> PlainLog:
@@ -124,7 +130,7 @@ def _said(position: int, message: Message, opened: dict[str, said.BackfillOpened
             return Cancel(message.key, position, message.until_position, places, wanted)
         case said.UsageAmended():
             place = (message.usage_event.position, message.usage_event.row)
-            value = _decimal(message.value)
+            value = Decimal(message.value) if message.value else None
             properties = dict(message.properties.properties) if message.HasField("properties") else None
             return Amend(message.key, position, place, value, properties)
         case said.CorrectionReverted():
@@ -141,7 +147,8 @@ def _said(position: int, message: Message, opened: dict[str, said.BackfillOpened
 
 
 def _wanted(chooser: said.UsageFilter) -> Wanted:
-    assert not (chooser.sources or chooser.meter), "the storm has no such filters"
+    assert not chooser.sources, "the storm has no such filters"
+    assert not chooser.meter, "the storm has no such filters"
     for each in chooser.conditions:
         assert (each.property, each.operator) == ("region", "equals"), "the storm has no such conditions"
     return Wanted(
@@ -165,9 +172,3 @@ def _about(opening: said.BackfillOpened) -> Wanted:
 def _only(texts: Sequence[str]) -> str | None:
     assert len(texts) <= 1, "the storm names one or none"
     return texts[0] if texts else None
-
-
-def _decimal(text: str) -> Any:
-    from decimal import Decimal
-
-    return Decimal(text) if text else None

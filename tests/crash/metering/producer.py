@@ -1,4 +1,4 @@
-"""A client that sends usage through all doors: each batch again until it is answered, some once more, some contradicted."""
+"""A client that sends usage through all doors: each batch until it is answered, some again, some contradicted."""
 
 import random
 import threading

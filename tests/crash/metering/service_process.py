@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from services.kernel.failpoint import VARIABLE
@@ -14,23 +14,27 @@ from tests.crash.worker_process import KILLED, ROOT
 STOP_TIMEOUT_S = 40.0
 COMPLAINT_CHARACTERS = 1_500
 
-ALARMS = (
-    "Traceback (most recent call last)",
-    "dedupe index discarded",
-    "LOG_REWOUND",
-    "damaged",
-    "events parked",
-    "written anew from the log",
-    "begun anew",
-    "differences found",
-)
-"""What a service says only when something is wrong that a mere kill must not bring about."""
+READY = b'"event": "ready"'
+
+ALARMS = {
+    "Traceback (most recent call last)": Law.FORESEEN,
+    "LOG_REWOUND": Law.FORESEEN,
+    "events parked": Law.FORESEEN,
+    "usage check found a difference": Law.WINDOWS,
+    "dedupe index discarded": Law.OUTLIVES,
+    "written anew from the log": Law.OUTLIVES,
+    "usage archive begun anew": Law.OUTLIVES,
+    "cannot be read; the log is read instead": Law.OUTLIVES,
+}
+"""What a service says only when something is wrong that a mere kill must not bring about, and what that breaks."""
 
 
 class ServiceProcess:
-    """One service with a folder of its own. `bug` is planted in it."""
+    """One service with a folder of its own. `bugs` are planted in it."""
 
-    def __init__(self, service: str, name: str, folder: Path, settings: Mapping[str, str], bug: str = "") -> None:
+    def __init__(
+        self, service: str, name: str, folder: Path, settings: Mapping[str, str], bugs: Sequence[str] = ()
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -40,8 +44,9 @@ class ServiceProcess:
         self.kills = 0
         self.starts = 0
         self.ends: list[int] = []
-        self._bug = bug
+        self._bugs = tuple(bugs)
         self._log = folder / f"{name}.log"
+        self._said_before = 0
         self._environment = {key: text for key, text in os.environ.items() if not key.startswith("METERLOG_")} | {
             "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
             "METERLOG_LISTEN": self.address,
@@ -53,8 +58,9 @@ class ServiceProcess:
 
     def start(self, failpoints: str = "") -> None:
         """Begin the next life, with these failpoints armed."""
-        command = [sys.executable, "-m", "tests.crash.metering.service_program", self.service, self._bug]
+        command = [sys.executable, "-m", "tests.crash.metering.service_program", self.service, *self._bugs]
         self.starts += 1
+        self._said_before = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as output:
             self._running = subprocess.Popen(
                 command,
@@ -64,6 +70,14 @@ class ServiceProcess:
                 stdout=output,
                 stderr=output,
             )
+
+    def has_been_ready(self) -> bool:
+        """Whether this life said so."""
+        if not self._log.exists():
+            return False
+        with self._log.open("rb") as lines:
+            lines.seek(self._said_before)
+            return READY in lines.read()
 
     def has_ended(self) -> bool:
         """Whether this life is over, whoever ended it."""
@@ -88,13 +102,18 @@ class ServiceProcess:
     def violations(self) -> list[Violation]:
         """Ends that nobody asked for, and alarms."""
         said = self.said()
-        found = [
-            f"{self.name} ended with {end}: {said[-COMPLAINT_CHARACTERS:]}"
-            for end in self.ends
-            if end not in (0, KILLED)
+        unasked = [end for end in self.ends if end not in (0, KILLED)]
+        return [
+            *(
+                Violation(Law.FORESEEN, f"{self.name} ended with {end}: {said[-COMPLAINT_CHARACTERS:]}")
+                for end in unasked
+            ),
+            *(
+                Violation(law, f"{self.name} said {_around(alarm, said)}")
+                for alarm, law in ALARMS.items()
+                if alarm in said
+            ),
         ]
-        found += [f'{self.name} said "{alarm}": {_around(alarm, said)}' for alarm in ALARMS if alarm in said]
-        return [Violation(Law.FORESEEN, text) for text in found]
 
     def _note(self, end: int) -> None:
         self.ends.append(end)

@@ -1,9 +1,9 @@
-"""One service as a process under test: what `python -m services.<name>` is, with small bounds, and perhaps a bug.
+"""One service as a process under test: what `python -m services.<name>` is, with small bounds, and perhaps bugs.
 
-    python -m tests.crash.metering.service_program <ingest|aggregator> [<bug>]
+    python -m tests.crash.metering.service_program <ingest|aggregator> [<bug> …]
 
-Bounds are small so that every kind of step is soon taken. It ends when its standard input closes, so that it never outlives
-who started it.
+Bounds are small so that every kind of step is soon taken. It ends when its standard input closes, so that it never
+outlives who started it.
 """
 
 import os
@@ -44,14 +44,15 @@ def shrink_aggregator() -> None:
     recounting.GATHERED_ROWS_MAX = 100
 
 
-def main(service: str, bug: str = "") -> None:
+def main(service: str, *bugs: str) -> None:
     """Become the service."""
     threading.Thread(target=_keep_leash, daemon=True).start()
     {"ingest": shrink_ingest, "aggregator": shrink_aggregator}[service]()
-    if bug:
+    if bugs:
         from tests.crash.seeded_bugs import plant
 
-        plant(bug)
+        for bug in bugs:
+            plant(bug)
     sys.argv = [service]
     runpy.run_module(f"services.{service}", run_name="__main__", alter_sys=True)
 
