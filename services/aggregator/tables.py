@@ -15,12 +15,12 @@ class UsageTables:
 
     `meters` has the number of the version that is in force, `meter_versions` what each version says and since when.
 
-    States are kept by meter, hour (its first microsecond), subject and group with usage. They lie in `amounts`, where all
-    groups of an hour and subject are lines of one row (columns that the aggregation does not use are NULL), for first
-    and last in `moments`, and for unique counts in `texts`, one row for each different text. `meter_hours` lists the hours of each meter that have states. `batches`
-    lists every stored batch of usage events with its earliest and latest event time. `types` counts the usage events of
-    each type as they were recorded. `corrections` says what acts on usage.
-    `periods` says which hours have usage of whom, and which periods are closed.
+    States are kept by meter, hour (its first microsecond), subject and group with usage. They lie in `amounts`, where
+    all groups of an hour and subject are lines of one row (columns that the aggregation does not use are NULL), for
+    first and last in `moments`, and for unique counts in `texts`, one row for each different text. `meter_hours`
+    lists the hours of each meter that have states. `batches` lists every stored batch of usage events with its
+    earliest and latest event time. `types` counts the usage events of each type as they were recorded. `corrections`
+    says what acts on usage. `periods` says which hours have usage of whom, and which periods are closed.
     """
 
     meters: Table
