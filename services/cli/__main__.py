@@ -82,7 +82,12 @@ def _failure(error: CommandFailed | DomainError | OSError | typer.TyperException
         case OSError():
             return CommandFailed(f"{error.filename or 'the system'}: {error.strerror or error}", reason="SYSTEM")
         case _:
-            return misused(f"{error.format_message()} `meterlog --help` shows how it is called")
+            return misused(_call_text(error.format_message()))
+
+
+def _call_text(message: str) -> str:
+    """What was wrong with the call, without the words of the library that parsed it."""
+    return f"{message.replace('Value error, ', '').removesuffix('.')}; add --help to see how it is called"
 
 
 def _reader_left() -> int:

@@ -10,9 +10,10 @@ from meterlog.client.condition import condition_of, condition_text
 from services.cli.choice import Choice
 from services.cli.connection import Services
 from services.cli.instants import timestamp_text
-from services.cli.listing import NOTHING, listing, properties_text
+from services.cli.listing import NOTHING, count_text, listing, properties_text
 from services.cli.message_document import enum_text
 from services.cli.paging import PAGE_SIZE, every_page
+from services.cli.refusal import CallFailed
 
 DECISION_TIMEOUT_S: Final = 600.0
 """Usage, periods and totals follow before a decision is answered."""
@@ -26,6 +27,18 @@ def preview_cancellation(services: Services, choice: Choice) -> correction.Previ
     """What cancelling these would do."""
     request = correction.PreviewCancellationRequest(names=choice.names, filter=choice.filter)
     return services.aggregator.call(services.corrections.PreviewCancellation, request, DECISION_TIMEOUT_S)
+
+
+def decided_cancellation(services: Services, key: str) -> correction.Correction | None:
+    """The cancellation that was decided under a key; None when there is none. Raises CallFailed."""
+    try:
+        request = correction.GetCorrectionRequest(key=key)
+        found = services.aggregator.call(services.corrections.GetCorrection, request).correction
+    except CallFailed as failed:
+        if failed.code.name != "NOT_FOUND":
+            raise
+        return None
+    return found if found.is_cancellation else None
 
 
 def list_corrections(services: Services) -> list[correction.Correction]:
@@ -59,8 +72,9 @@ def preview_text(preview: correction.PreviewCancellationResponse) -> str:
         else ""
     )
     return (
-        f"{preview.usage_event_count} usage events ({whole}.{rest:04} % of all) of {preview.subject_count} customers"
-        f"{times}; {preview.closed_period_count} closed periods would be restated. "
+        f"{count_text(preview.usage_event_count, 'usage event')} ({whole}.{rest:04} % of all) "
+        f"of {count_text(preview.subject_count, 'customer')}{times}; "
+        f"{count_text(preview.closed_period_count, 'closed period')} would be restated. "
         f"To decide so: --expect {preview.usage_event_count} --until {preview.position}"
     )
 

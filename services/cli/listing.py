@@ -17,6 +17,11 @@ def listing(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | 
     return table
 
 
+def count_text(count: int, singular: str, plural: str = "") -> str:
+    """ "1 period", "2 periods"; `plural` is the singular with an "s" unless given."""
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"
+
+
 def properties_text(properties: Iterable[tuple[str, str]]) -> str:
     """ "model=large region=eu", by key."""
     return " ".join(f"{key}={value}" for key, value in sorted(properties))

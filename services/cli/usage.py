@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -119,7 +120,7 @@ def usage_document(rows: Iterable[UsageRow]) -> list[dict[str, object]]:
 
 
 def usage_table(rows: Sequence[UsageRow], meters: Sequence[str], question: UsageQuestion) -> Group:
-    """One line a window and group, one column a meter."""
+    """One line a window and group, one column a meter; the top groups of one meter, greatest first."""
     has_windows = question.window is not Window.NONE
     table = Table()
     if has_windows:
@@ -128,7 +129,10 @@ def usage_table(rows: Sequence[UsageRow], meters: Sequence[str], question: Usage
         table.add_column("customer" if name == SUBJECT else name)
     for meter in meters:
         table.add_column(meter, justify="right")
-    for (start, group), quantities in sorted(_cells(rows, question.group_by).items()):
+    cells = sorted(_cells(rows, question.group_by).items())
+    if question.top and len(meters) == 1 and not has_windows:
+        cells.sort(key=lambda cell: Decimal(cell[1][meters[0]] or 0), reverse=True)
+    for (start, group), quantities in cells:
         windows = [instant_text(start, ZoneInfo(question.zone))] if has_windows else []
         table.add_row(*windows, *group, *(quantities.get(meter) or "–" for meter in meters))
     return Group(_title(question.span), table)

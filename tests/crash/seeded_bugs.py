@@ -117,14 +117,14 @@ SEEDED_BUGS: dict[str, SeededBug] = {
     "recount_without_deleting": SeededBug(
         metering.recount_without_deleting,
         "a fold that counts corrected hours on top of what was counted",
-        frozenset({Law.WINDOWS}),
+        frozenset({Law.WINDOWS, Law.PROJECTION}),
         Stage.METERING,
         "aggregator",
     ),
     "windows_checkpoint_in_second_transaction": SeededBug(
         planting.checkpoint_in_a_second_transaction,
         "hours that are folded again after a kill",
-        frozenset({Law.WINDOWS}),
+        frozenset({Law.WINDOWS, Law.PROJECTION}),
         Stage.METERING,
         "aggregator",
         ("fold.before_commit@12",),

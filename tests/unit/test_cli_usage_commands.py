@@ -36,6 +36,7 @@ ANSWERS = {
     ),
     "ClosePeriod": aggregator.ClosePeriodResponse(closed_count=2, already_closed_count=1),
     "PreviewCancellation": PREVIEW,
+    "GetCorrection": grpc.StatusCode.NOT_FOUND,
     "CancelUsage": correction.CancelUsageResponse(correction=CORRECTION),
     "AmendUsage": correction.AmendUsageResponse(correction=CORRECTION),
     "OpenBackfill": correction.OpenBackfillResponse(backfill=correction.Backfill(key="b", opened=DECISION)),
@@ -72,9 +73,10 @@ class Services:
         return grpc.method_handlers_generic_handler(service.full_name, methods)
 
     def answer(self, name):
-        def ask(request, _context):
+        def ask(request, context):
             self.asked[name] = request
-            return ANSWERS[name]
+            found = ANSWERS[name]
+            return context.abort(found, "none") if isinstance(found, grpc.StatusCode) else found
 
         return ask
 
@@ -141,6 +143,28 @@ def test_usage_events_are_shown_up_to_the_limit(run, services):
     assert run("usage", "events", "--state", "gone")[0] == 2
 
 
+def test_one_usage_event_is_shown_by_its_name(run, services):
+    code, event = run("usage", "event", "s", "1", "--json")
+    asked = services.asked["GetUsageEvent"]
+    assert (code, asked.source, asked.id, event["value"]) == (0, "s", "1", "2")
+
+
+def test_the_greatest_customer_stands_first(run, monkeypatch):
+    customers = [("ann", "7"), ("bob", "12.5"), ("cem", "9")]
+    rows = [
+        aggregator.UsageRow(start_at=AT, end_at=AT, group={"subject": key}, value=value) for key, value in customers
+    ]
+    monkeypatch.setitem(ANSWERS, "QueryUsage", aggregator.QueryUsageResponse(rows=rows))
+    _, text = run("usage", *JANUARY, "--meter", "calls", "--group-by", "customer", "--top", "3")
+    assert text.index("bob") < text.index("cem") < text.index("ann")
+
+
+def test_a_wrong_choice_is_told_with_the_right_ones(run):
+    code, text = run("usage", *JANUARY, "--window", "fortnight")
+    assert (code, "'fortnight' is not one of 'none', 'minute'" in text, "--help" in text) == (2, True, True)
+    assert "Value error" not in text
+
+
 def test_a_check_that_finds_a_difference_fails(run):
     code, check = run("usage", "check", "--all", "--json")
     assert (code, check["difference_count"], check["differences"][0]["meter"]) == (1, 1, "calls")
@@ -159,6 +183,16 @@ def test_what_nobody_agrees_to_is_not_cancelled(run, services, monkeypatch):
     assert (code, "nothing was cancelled" in text) == (2, True)
     assert "3 usage events (1.2345 % of all)" in text
     assert "CancelUsage" not in services.asked
+
+
+def test_a_repeated_cancellation_says_what_the_first_said_and_asks_nobody(run, services, monkeypatch):
+    decided = correction.Correction(key="oops", is_cancellation=True, usage_event_count=2, until_position=77)
+    monkeypatch.setitem(ANSWERS, "GetCorrection", correction.GetCorrectionResponse(correction=decided))
+    monkeypatch.setitem(ANSWERS, "PreviewCancellation", correction.PreviewCancellationResponse(position=88))
+    code, _ = run("corrections", "cancel", "oops", "--reason", "a test", "--meter", "calls")
+    asked = services.asked["CancelUsage"]
+    assert (code, asked.expected_count, asked.until_position) == (0, 2, 77)
+    assert "PreviewCancellation" not in services.asked
 
 
 def test_a_filter_that_hits_nothing_cancels_nothing(run, services, monkeypatch):
@@ -214,6 +248,18 @@ def test_a_redefinition_keeps_what_is_not_said_and_tells_the_version_that_was_se
     assert run("meters", "redefine", "calls")[0] == 2
 
 
+def test_an_expression_takes_the_place_of_a_property_and_the_reverse(run, services, monkeypatch):
+    summed = aggregator.Meter(slug="calls", aggregation=aggregator.AGGREGATION_SUM, value_property="input")
+    monkeypatch.setitem(ANSWERS, "GetMeter", aggregator.GetMeterResponse(meter=summed))
+    run("meters", "redefine", "calls", "--value-expression", "input + output")
+    asked = services.asked["RedefineMeter"].meter
+    assert (asked.value_expression, asked.value_property) == ("input + output", "")
+    monkeypatch.setitem(ANSWERS, "GetMeter", aggregator.GetMeterResponse(meter=asked))
+    run("meters", "redefine", "calls", "--value-property", "output")
+    asked = services.asked["RedefineMeter"].meter
+    assert (asked.value_expression, asked.value_property) == ("", "output")
+
+
 def test_a_preview_of_a_meter_says_what_would_change(run):
     code, text = run("meters", "preview", "calls", *JANUARY, "--aggregation", "sum")
     assert (code, "4 of 10 usage events would be counted" in text) == (0, True)
@@ -224,13 +270,15 @@ def test_a_backfill_that_replaces_says_what(run, services):
     code, _ = run("backfills", "open", "b", "--reason", "r", "--replace", *JANUARY, "--customer", "acme")
     asked = services.asked["OpenBackfill"]
     assert (code, asked.replaces_existing, asked.start_at, list(asked.subjects)) == (0, True, AT, ["acme"])
+    code, text = run("backfills", "open", "b", "--reason", "r", "--replace", "--from", "2026-01-01")
+    assert (code, "--replace needs --from and --to" in text) == (2, True)
 
 
 def test_periods_are_listed_and_closed_by_hand(run, services):
     code, (period,) = run("periods", "list", "--period", "week", "--restated", "--json")
     assert (code, period["totals"], services.asked["ListClosedPeriods"].only_restated) == (0, {"calls": "7"}, True)
     code, text = run("periods", "close", "--at", "2026-01-15", "--period", "week", "--zone", "Pacific/Apia")
-    assert (code, text) == (0, "2 periods closed, 1 were closed already\n")
+    assert (code, text) == (0, "2 periods closed, 1 was closed already\n")
     assert services.asked["ClosePeriod"].time_zone == "Pacific/Apia"
 
 
@@ -238,7 +286,7 @@ def test_periods_are_listed_and_closed_by_hand(run, services):
     "command",
     [
         *(f"meters {each}" for each in ("list", "show", "create", "redefine", "preview", "versions", "archive")),
-        *(f"usage {each}" for each in ("query", "watch", "events", "unmatched", "report", "check")),
+        *(f"usage {each}" for each in ("query", "watch", "events", "event", "unmatched", "report", "check")),
         *(f"corrections {each}" for each in ("preview", "cancel", "amend", "revert", "list", "show")),
         *(f"backfills {each}" for each in ("open", "close", "revert", "list", "show")),
         *(f"periods {each}" for each in ("list", "show", "close")),

@@ -10,6 +10,7 @@ from services.cli.commands.decision_options import Customers, DecidedBy, End, Re
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
 from services.cli.connection import connected
 from services.cli.corrections import DECISION_TIMEOUT_S, backfills_table, list_backfills
+from services.cli.failure import misused
 from services.cli.message_document import message_document
 from services.cli.ranges import bound
 from services.cli.screen import Screen
@@ -27,7 +28,10 @@ def open_command(
     reason: Reason,
     decided_by: DecidedBy = "",
     replace: Annotated[
-        bool, typer.Option("--replace", help="Closing it cancels what was recorded before for the same usage.")
+        bool,
+        typer.Option(
+            "--replace", help="Closing it cancels what was recorded before for the same time, customers and types."
+        ),
     ] = False,
     start: Start = "",
     end: End = "",
@@ -38,6 +42,8 @@ def open_command(
     as_json: Json = False,
 ) -> None:
     """Open a backfill: usage that is recorded for it is held back until it is closed."""
+    if replace and not (start and end):
+        raise misused("--replace needs --from and --to: the time whose usage is replaced")
     request = correction.OpenBackfillRequest(
         key=key,
         replaces_existing=replace,

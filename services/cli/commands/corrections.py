@@ -28,12 +28,14 @@ from services.cli.connection import Services, connected
 from services.cli.corrections import (
     DECISION_TIMEOUT_S,
     corrections_table,
+    decided_cancellation,
     list_corrections,
     preview_cancellation,
     preview_text,
     totals_table,
 )
 from services.cli.failure import CommandFailed, misused
+from services.cli.listing import count_text
 from services.cli.message_document import message_document
 from services.cli.screen import Screen
 
@@ -94,7 +96,7 @@ def cancel_command(
     screen = Screen(as_json)
     with connected(var, os.environ) as services:
         if choice.filter is not None and not until:
-            expect, until = _agreed(services, choice, screen, is_agreed=yes)
+            expect, until = _decided(services, key) or _agreed(services, choice, screen, is_agreed=yes)
         request = correction.CancelUsageRequest(
             key=key,
             names=choice.names,
@@ -195,6 +197,12 @@ def _choice(
     )
 
 
+def _decided(services: Services, key: str) -> tuple[int, int] | None:
+    """What the cancellation of this key hit and up to where, when it is decided already: a repeat says the same."""
+    found = decided_cancellation(services, key)
+    return None if found is None else (found.usage_event_count, found.until_position)
+
+
 def _agreed(services: Services, choice: Choice, screen: Screen, *, is_agreed: bool) -> tuple[int, int]:
     """What the preview counted and its position, once somebody agreed; raises CommandFailed."""
     found = preview_cancellation(services, choice)
@@ -203,7 +211,7 @@ def _agreed(services: Services, choice: Choice, screen: Screen, *, is_agreed: bo
         raise CommandFailed("there is nothing to cancel; check the options", reason="NOTHING_CHOSEN")
     if found.totals:
         screen.people.print(totals_table(found.totals))
-    if not is_agreed and not typer.confirm(f"Cancel these {found.usage_event_count} usage events?", err=True):
+    if not is_agreed and not typer.confirm(f"Cancel {count_text(found.usage_event_count, 'usage event')}?", err=True):
         raise misused("nothing was cancelled", "NOT_AGREED")
     return found.usage_event_count, found.position
 

@@ -12,6 +12,7 @@ from services.cli.conditions import typed_conditions
 from services.cli.connection import Services, connected
 from services.cli.declared.shapes import AGGREGATIONS
 from services.cli.failure import misused
+from services.cli.listing import count_text
 from services.cli.message_document import message_document
 from services.cli.meters import REDEFINITION_TIMEOUT_S, changes_table, list_meters, meters_table, redefine_meter
 from services.cli.ranges import bound, span_of
@@ -25,9 +26,12 @@ meters_app = typer.Typer(help="List, create, preview, redefine and archive meter
 Slug = Annotated[str, typer.Argument(help="The meter's slug.")]
 EventType = Annotated[str | None, typer.Option("--event-type", help="Type of the usage events that it counts.")]
 AggregationName = Annotated[str | None, typer.Option("--aggregation", help=", ".join(AGGREGATIONS) + ".")]
-ValueProperty = Annotated[str | None, typer.Option("--value-property", help="Property that holds the number.")]
+ValueProperty = Annotated[
+    str | None, typer.Option("--value-property", help="Property that holds the number; in place of an expression.")
+]
 ValueExpression = Annotated[
-    str | None, typer.Option("--value-expression", help='Such as "input_tokens + 3 * output_tokens".')
+    str | None,
+    typer.Option("--value-expression", help='Such as "input_tokens + 3 * output_tokens"; in place of a property.'),
 ]
 Percentile = Annotated[str | None, typer.Option("--percentile", help='Such as "95"; for a percentile.')]
 GroupBy = Annotated[list[str] | None, typer.Option("--group-by", help='Property, repeatable; "" for none.')]
@@ -119,9 +123,9 @@ def preview_command(
         )
         found = services.aggregator.call(services.meters.PreviewMeter, request, REDEFINITION_TIMEOUT_S)
     text = (
-        f"{found.counted_count} of {found.usage_event_count} usage events would be counted, "
-        f"{found.unreadable_count} have no number, {found.group_count} groups; "
-        f"{found.changed_subject_count} customers' totals would differ"
+        f"{found.counted_count} of {count_text(found.usage_event_count, 'usage event')} would be counted, "
+        f"{found.unreadable_count} without a number, {count_text(found.group_count, 'group')}; "
+        f"the totals of {count_text(found.changed_subject_count, 'customer')} would differ"
     )
     Screen(as_json).answer(message_document(found), text, *([changes_table(found.changes)] if found.changes else []))
 
@@ -179,12 +183,16 @@ class _Typed:
     unit: str | None = None
 
     def over(self, meter: aggregator.Meter) -> aggregator.Meter:
-        """The meter with what was typed; raises CommandFailed."""
+        """The meter with what was typed, expression and property in each other's place; raises CommandFailed."""
         changed = aggregator.Meter()
         changed.CopyFrom(meter)
         for name in ("event_type", "value_property", "value_expression", "percentile", "unit"):
             if (text := getattr(self, name)) is not None:
                 setattr(changed, name, text)
+        if self.value_expression and self.value_property is None:
+            changed.value_property = ""
+        if self.value_property and self.value_expression is None:
+            changed.value_expression = ""
         if self.aggregation is not None:
             changed.aggregation = _aggregation(self.aggregation)
         if self.group_by is not None:

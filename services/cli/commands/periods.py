@@ -12,7 +12,7 @@ from meterlog.aggregator.v1 import aggregator_pb2 as aggregator
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
 from services.cli.connection import connected
 from services.cli.instants import instant_text, timestamp_text
-from services.cli.listing import NOTHING, listing
+from services.cli.listing import NOTHING, count_text, listing
 from services.cli.message_document import message_document
 from services.cli.periods import list_closed
 from services.cli.ranges import bound
@@ -76,7 +76,7 @@ def show_command(
         (meter, value, *((closed.get(meter, NOTHING),) if closed else ()))
         for meter, value in sorted(found.totals.items())
     ]
-    columns = ("meter", "usage#", "as closed#") if closed else ("meter", "usage#")
+    columns = ("meter", "usage#", "as stated#") if closed else ("meter", "usage#")
     restated = [_restatements(found.closed.restatements)] if found.closed.restatements else []
     Screen(as_json).answer(message_document(found), title, listing(columns, rows), *restated)
 
@@ -94,7 +94,8 @@ def close_command(
     request = aggregator.ClosePeriodRequest(subject=customer, period=period, time_zone=zone, at=bound(at, zone, "--at"))
     with connected(var, os.environ) as services:
         done = services.aggregator.call(services.meters.ClosePeriod, request)
-    text = f"{done.closed_count} periods closed, {done.already_closed_count} were closed already"
+    already = "was closed already" if done.already_closed_count == 1 else "were closed already"
+    text = f"{count_text(done.closed_count, 'period')} closed, {done.already_closed_count} {already}"
     Screen(as_json).answer(message_document(done), text)
 
 

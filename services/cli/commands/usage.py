@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
-from services.cli.commands.usage_events import events, report, unmatched
+from services.cli.commands.usage_events import event, events, report, unmatched
 from services.cli.commands.usage_watch import check, watch
 from services.cli.conditions import typed_conditions
 from services.cli.connection import connected
@@ -19,6 +19,7 @@ from services.kernel.calendar import Window, time_zone
 usage_app = typer.Typer(help="Show usage: quantities, usage events, what no meter counts, and whether it is right.")
 usage_app.command("watch")(watch)
 usage_app.command("events")(events)
+usage_app.command("event")(event)
 usage_app.command("unmatched")(unmatched)
 usage_app.command("report")(report)
 usage_app.command("check")(check)

@@ -8,6 +8,7 @@ from meterlog.aggregator.v1 import storage_pb2 as storage
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
 from services.cli.connection import connected
 from services.cli.failure import ExitCode
+from services.cli.listing import count_text
 from services.cli.message_document import message_document
 from services.cli.screen import Screen
 
@@ -32,7 +33,7 @@ def compact_command(var: Var = DEFAULT_VAR, as_json: Json = False) -> None:
     request = storage.CompactUsageArchiveRequest()
     with connected(var, os.environ) as services:
         done = services.aggregator.call(services.storage.CompactUsageArchive, request, COMPACTION_TIMEOUT_S)
-    text = f"{_text(done.archive)}; {done.removed_file_count} files were merged or dropped"
+    text = f"{_text(done.archive)}; merged or dropped: {count_text(done.removed_file_count, 'file')}"
     Screen(as_json).answer(message_document(done), text)
 
 
@@ -40,6 +41,7 @@ def _text(archive: storage.UsageArchive) -> str:
     kept = f", from {archive.first_day} on" if archive.first_day else ""
     problem = f"; PROBLEM: {archive.problem}" if archive.problem else ""
     return (
-        f"{archive.url}: {archive.usage_event_count} usage events in {archive.file_count} files, "
+        f"{archive.url}: {count_text(archive.usage_event_count, 'usage event')} "
+        f"in {count_text(archive.file_count, 'file')}, "
         f"{archive.size_bytes} bytes, up to position {archive.position}{kept}{problem}"
     )

@@ -1,4 +1,4 @@
-"""`meterlog usage events`, `unmatched` and `report`: usage events as recorded, as unwanted, as they came."""
+"""`meterlog usage events`, `event`, `unmatched` and `report`: usage events as recorded, as unwanted, as they came."""
 
 import os
 from collections.abc import Iterator
@@ -67,6 +67,19 @@ def events(
     Screen(as_json).answer([message_document(event) for event in found], _events_table(found))
 
 
+def event(
+    source: Annotated[str, typer.Argument(help="Source of the usage event.")],
+    id: Annotated[str, typer.Argument(help="Its id.")],  # noqa: A002 (the field's name)
+    var: Var = DEFAULT_VAR,
+    as_json: Json = False,
+) -> None:
+    """Show one recorded usage event, with what counts of it and why."""
+    request = aggregator.GetUsageEventRequest(source=source, id=id)
+    with connected(var, os.environ) as services:
+        found = services.aggregator.call(services.meters.GetUsageEvent, request).event
+    Screen(as_json).answer(message_document(found), _events_table([found]))
+
+
 def unmatched(var: Var = DEFAULT_VAR, as_json: Json = False) -> None:
     """List the types of usage events that no meter in use counts: perhaps a typing error."""
     with connected(var, os.environ) as services:
@@ -128,6 +141,7 @@ def _event_text(event: aggregator.RecordedUsageEvent) -> str:
         (
             f"{event.type} {_was(event.recorded_value, event.value)}, {state}{by}",
             *([properties_text(event.properties.items())] if event.properties else []),
+            *([f"recorded: {properties_text(event.recorded_properties.items())}"] if event.recorded_properties else []),
             f"{event.source} {event.id} at position {event.position}",
         )
     )

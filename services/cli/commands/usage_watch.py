@@ -19,7 +19,7 @@ from services.cli.listing import NOTHING, listing, properties_text
 from services.cli.message_document import message_document
 from services.cli.ranges import span_of
 from services.cli.screen import Screen
-from services.cli.usage import grouping, usage_document, usage_row
+from services.cli.usage import SUBJECT, grouping, usage_document, usage_row
 from services.kernel.calendar import time_zone
 from services.kernel.timestamp import to_timestamp
 
@@ -91,7 +91,7 @@ def _show(meter: str, change: aggregator.WatchUsageResponse, as_json: bool) -> N
         sys.stdout.flush()
         return
     for row in rows:
-        group = properties_text(row.group.items())
+        group = properties_text(("customer" if key == SUBJECT else key, text) for key, text in row.group.items())
         line = " ".join(part for part in (str(change.position), group, row.quantity or NOTHING) if part)
         Screen(as_json).people.print(line, soft_wrap=True)
 

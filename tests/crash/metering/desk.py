@@ -58,7 +58,7 @@ class Desk(threading.Thread):
         self.done: dict[str, int] = {}
 
     def run(self) -> None:
-        """One decision after the other."""
+        """One decision after the other: each kind once, then by chance."""
         works: tuple[tuple[Callable[[], object], int], ...] = (
             (self._cancel_by_filter, 4),
             (self._cancel_by_name, 3),
@@ -67,12 +67,14 @@ class Desk(threading.Thread):
             (self._backfill, 3),
             (self._create_meter, 1),
             (self._redefine_meter, 2),
-            (self._rebuild, 2),
+            (self._rebuild, 6),
         )
         for meter in METERS:
             self._create(meter)
+        first = [each for each, _ in works]
         while not self._stopping.wait(self._chance.uniform(0, 2 * self._pace_s)):
-            (work,) = self._chance.choices([each for each, _ in works], [weight for _, weight in works])
+            (by_chance,) = self._chance.choices([each for each, _ in works], [weight for _, weight in works])
+            work = first.pop(0) if first else by_chance
             if work():
                 name = work.__name__.removeprefix("_")
                 self.done[name] = self.done.get(name, 0) + 1
@@ -246,7 +248,7 @@ def rebuilt(
     address: str,
     ledger: Ledger,
     stop: threading.Event,
-    mode: projections.RebuildMode = projections.REBUILD_MODE_COMPARE_ONLY,
+    mode: "projections.RebuildMode.ValueType" = projections.REBUILD_MODE_COMPARE_ONLY,
 ) -> projections.RebuildComparison | None:
     """A projection compared with one that is built anew; None when told to stop before."""
     request = projections.RebuildProjectionRequest(name=name, mode=mode, example_keys_max=3)

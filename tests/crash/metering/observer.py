@@ -59,7 +59,7 @@ def ask(
     *,
     at_least: int = 0,
     as_of: int = 0,
-    window: api.Window = api.WINDOW_NONE,
+    window: "api.Window.ValueType" = api.WINDOW_NONE,
 ) -> Asked:
     """The answer to one question over all times, subjects and groups; raises NoAnswer.
 

@@ -24,7 +24,6 @@ ALARMS = {
     "dedupe index discarded": Law.OUTLIVES,
     "written anew from the log": Law.OUTLIVES,
     "usage archive begun anew": Law.OUTLIVES,
-    "cannot be read; the log is read instead": Law.OUTLIVES,
 }
 """What a service says only when something is wrong that a mere kill must not bring about, and what that breaks."""
 

@@ -36,7 +36,9 @@ from meterlog.client.event import Number
 from meterlog.client.failure import Failure
 from meterlog.client.identity import process_source
 from meterlog.client.invoice import Invoice, LineItem
+from meterlog.client.meter import Meter, MeterChange, MeterPreview
 from meterlog.client.outbox import Counters
+from meterlog.client.period import ClosedPeriod, Closing, PeriodUsage, RestatedTotal, Restatement
 from meterlog.client.result import UsageOutcome, UsageResult
 from meterlog.client.retry import RetryPolicy
 from meterlog.client.sending import Sending, WhenFull
@@ -50,6 +52,8 @@ __all__ = [
     "CallFailed",
     "CancellationPreview",
     "ClientClosed",
+    "ClosedPeriod",
+    "Closing",
     "ColumnsResult",
     "Condition",
     "Correction",
@@ -59,12 +63,18 @@ __all__ = [
     "FlushTimedOut",
     "Invoice",
     "LineItem",
+    "Meter",
+    "MeterChange",
+    "MeterPreview",
     "Meterlog",
     "MeterlogError",
     "NotRecorded",
     "Number",
+    "PeriodUsage",
     "QueueFull",
     "RecordedUsage",
+    "RestatedTotal",
+    "Restatement",
     "RetryPolicy",
     "RowException",
     "Sending",

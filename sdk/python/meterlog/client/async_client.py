@@ -11,6 +11,8 @@ import grpc
 from meterlog.client.asking import AsyncAsking
 from meterlog.client.async_background import AsyncBackground
 from meterlog.client.async_corrections import AsyncCorrections
+from meterlog.client.async_meters import AsyncMeters
+from meterlog.client.async_periods import AsyncPeriods
 from meterlog.client.async_streaming import AsyncBatches, AsyncStreamSender
 from meterlog.client.async_usage_reader import AsyncUsageReader
 from meterlog.client.channel import Channels, Tls, connection, open_async_channel
@@ -166,6 +168,16 @@ class AsyncMeterlog:
     def corrections(self) -> AsyncCorrections:
         """Corrections of recorded usage, and backfills."""
         return AsyncCorrections(self._asking)
+
+    @property
+    def meters(self) -> AsyncMeters:
+        """Meters: create, preview, redefine, archive and list them."""
+        return AsyncMeters(self._asking)
+
+    @property
+    def periods(self) -> AsyncPeriods:
+        """Usage by period: running totals, what was closed and restated."""
+        return AsyncPeriods(self._asking)
 
     def list_invoices(
         self, customer: str = "", *, state: str = "any", timeout_s: float = READ_TIMEOUT_S

@@ -19,7 +19,9 @@ from meterlog.client.errors import CallFailed
 from meterlog.client.event import Number
 from meterlog.client.failure import Failure
 from meterlog.client.invoice import Invoice, invoices
+from meterlog.client.meters import Meters
 from meterlog.client.outbox import Counters
+from meterlog.client.periods import Periods
 from meterlog.client.producer import Producer
 from meterlog.client.result import UsageResult
 from meterlog.client.sending import Sending
@@ -169,6 +171,16 @@ class Meterlog:
     def corrections(self) -> Corrections:
         """Corrections of recorded usage, and backfills."""
         return Corrections(self._asking)
+
+    @property
+    def meters(self) -> Meters:
+        """Meters: create, preview, redefine, archive and list them."""
+        return Meters(self._asking)
+
+    @property
+    def periods(self) -> Periods:
+        """Usage by period: running totals, what was closed and restated."""
+        return Periods(self._asking)
 
     def list_invoices(
         self, customer: str = "", *, state: str = "any", timeout_s: float = READ_TIMEOUT_S
