@@ -1,6 +1,6 @@
 """The aggregator on a store in memory, without gRPC: what its tests stand in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -144,9 +144,9 @@ class AggregatorRoom:
         """A closer such as another replica has."""
         return PeriodCloser(self.store, self.clock, self.windows, parse_period_kinds(kinds, "kinds"), GRACE)
 
-    def another_restater(self, every_s: float = 0.0) -> PeriodRestater:
+    def another_restater(self, every_s: float = 0.0, doubt: Callable[[], str] = lambda: "") -> PeriodRestater:
         """A restater such as another replica has."""
-        return PeriodRestater(self.store, self.clock, self.windows, every_s)
+        return PeriodRestater(self.store, self.clock, self.windows, every_s, doubt=doubt)
 
     def record(self, batch: Sequence[Event]) -> Position:
         """Record usage and wait until it is folded."""

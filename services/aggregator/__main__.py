@@ -67,8 +67,9 @@ def build(context: Context) -> Service:
         Periods(store, windows, periods, clock, archive),
     )
     kinds = parse_period_kinds(settings.text("METERLOG_CLOSE_PERIODS"), "METERLOG_CLOSE_PERIODS")
-    closer = PeriodCloser(store, clock, windows, kinds, grace_period(settings), archive)
-    restater = PeriodRestater(store, clock, windows, settings.seconds("METERLOG_RESTATE_EVERY_S"), archive)
+    closer = PeriodCloser(store, clock, windows, kinds, grace_period(settings), archive, checking.problem)
+    every_s = settings.seconds("METERLOG_RESTATE_EVERY_S")
+    restater = PeriodRestater(store, clock, windows, every_s, archive, checking.problem)
     corrections = CorrectionFace(Corrections(store, windows, clock, archive), Backfills(store, windows, clock, archive))
     storage = StorageFace(StorageArchive(archiver), UsageChecks(checking))
     checks = check_workers(settings, checking, windows)

@@ -1,7 +1,7 @@
 """Closes the periods of each subject: by itself once the grace period has passed, oldest first, or when told."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -27,6 +27,8 @@ LOOK_EVERY_S = 0.2
 CATCH_UP_TIMEOUT_S = 10.0
 COUNT_TIMEOUT_S = 300.0
 """One round of counting; percentiles and levels are counted from usage events, which may be many."""
+
+DOUBTED = "no period closes while usage differs from the log"
 
 log = structlog.get_logger()
 
@@ -87,12 +89,15 @@ class PeriodCloser:
         kinds: Sequence[PeriodKind],
         grace: timedelta,
         archive: ArchivedUsage | None = None,
+        doubt: Callable[[], str] = lambda: "",
     ) -> None:
+        """`doubt` says why the tables are not to be trusted now; nothing closes meanwhile."""
         self._store = store
         self._clock = clock
         self._windows = windows
         self._closing = PeriodClosing(store, clock, windows, archive)
         self._open = OpenPeriods(kinds, grace)
+        self._doubt = doubt
         self._looked_at = BEGINNING
         self._stop = threading.Event()
         self._thread = LastingThread(self.name, self._look)
@@ -112,7 +117,9 @@ class PeriodCloser:
 
     def problem(self) -> str:
         """Why the last round failed, or why none is begun; empty while all is well."""
-        return self._thread.problem or ("" if self._windows.is_whole() else "no period closes while usage is parked")
+        if not self._windows.is_whole():
+            return self._thread.problem or "no period closes while usage is parked"
+        return self._thread.problem or (DOUBTED if self._doubt() else "")
 
     def close_due(self) -> int:
         """Close every period that is due now; returns for how many subjects, by this replica or by another."""
@@ -125,7 +132,7 @@ class PeriodCloser:
             self._thread.well()
 
     def _may_close(self) -> bool:
-        return not self._stop.is_set() and self._windows.is_whole()
+        return not self._stop.is_set() and self._windows.is_whole() and not self._doubt()
 
     def _due(self) -> list[OpenPeriod]:
         now = self._clock.now()

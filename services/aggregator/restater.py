@@ -1,6 +1,7 @@
 """Restates closed periods whose usage changed: late usage, corrections, backfills, meters created and redefined."""
 
 import threading
+from collections.abc import Callable
 
 import structlog
 
@@ -18,6 +19,8 @@ from services.eventstore.store import EventStore
 from services.kernel.clock import Clock, monotonic_s
 from services.projection.lasting_thread import LastingThread
 from services.projection.runner import ProjectionRunner
+
+DOUBTED = "no period is restated while usage differs from the log"
 
 log = structlog.get_logger()
 
@@ -39,12 +42,15 @@ class PeriodRestater:
         windows: ProjectionRunner[UsageTables],
         every_s: float,
         archive: ArchivedUsage | None = None,
+        doubt: Callable[[], str] = lambda: "",
     ) -> None:
+        """`doubt` says why the tables are not to be trusted now; nothing is stated meanwhile."""
         self._store = store
         self._clock = clock
         self._windows = windows
         self._every_s = every_s
         self._archive = archive
+        self._doubt = doubt
         self._looked_at = BEGINNING
         self._stop = threading.Event()
         self._thread = LastingThread(self.name, self._look)
@@ -63,8 +69,8 @@ class PeriodRestater:
         return True
 
     def problem(self) -> str:
-        """Why the last round failed; empty while all is well."""
-        return self._thread.problem
+        """Why the last round failed, or why none is begun; empty while all is well."""
+        return self._thread.problem or (DOUBTED if self._doubt() else "")
 
     def restate_changed(self) -> int:
         """Look at all that was said since the last time; returns how many periods this replica restated."""
@@ -89,7 +95,7 @@ class PeriodRestater:
             self._thread.well()
 
     def _may_restate(self) -> bool:
-        return not self._stop.is_set() and self._windows.is_whole()
+        return not self._stop.is_set() and self._windows.is_whole() and not self._doubt()
 
     def _restate(self, changed: ChangedPeriods, span: ClosedSpan) -> int:
         """Count one period again for those whose usage was touched; round by round, each from one snapshot."""

@@ -42,7 +42,7 @@ class UsageWindows:
     """
 
     name = "usage_windows"
-    version = 2
+    version = 3
     categories = frozenset({"usage", "meter", "period", "correction", "backfill"})
 
     def __init__(self, store: EventStore) -> None:

@@ -14,7 +14,7 @@ from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.definition import Definition
 from services.eventstore.catalogue import encode
 from services.eventstore.event import NO_STREAM, StreamName
-from services.kernel.errors import InvalidInput, RuleViolated, TimedOut
+from services.kernel.errors import InvalidInput, NotFound, RuleViolated, TimedOut
 from services.kernel.timestamp import from_timestamp, to_timestamp
 from services.projection.runner import ProjectionRunner
 from tests.aggregator_room import GRACE, WAIT_S, AggregatorRoom, open_room
@@ -139,6 +139,16 @@ def test_a_period_that_is_over_closes_when_told_without_its_grace(room: Aggregat
     assert room.closer.close_due() == 0
 
 
+def test_a_period_does_not_close_for_a_customer_who_never_used_anything(room: AggregatorRoom) -> None:
+    room.record([call(JANUARY)])
+    room.clock.advance(FEBRUARY)
+
+    with pytest.raises(NotFound, match="nobody") as refusal:
+        close(room, subject="nobody")
+    assert refusal.value.reason == "NO_USAGE"
+    assert listed(room) == []
+
+
 def test_a_period_that_is_not_over_does_not_close(room: AggregatorRoom) -> None:
     room.record([call(JANUARY)])
     room.clock.advance(FEBRUARY - timedelta(microseconds=1))
@@ -150,13 +160,13 @@ def test_a_period_that_is_not_over_does_not_close(room: AggregatorRoom) -> None:
 
 
 def test_one_customer_closes_alone_and_without_usage_too(room: AggregatorRoom) -> None:
-    room.record([call(JANUARY), call(JANUARY, "bob")])
+    room.record([call(JANUARY), call(JANUARY, "bob"), call(JANUARY - timedelta(days=9), "earlier")])
     room.clock.advance(FEBRUARY)
 
     assert close(room, subject="bob") == (1, 0)
-    assert close(room, subject="nobody") == (1, 0)
+    assert close(room, subject="earlier") == (1, 0)
     assert close(room) == (1, 1)
-    assert [subject for subject, *_ in listed(room)] == ["ann", "bob", "nobody"]
+    assert [subject for subject, *_ in listed(room)] == ["ann", "bob", "earlier"]
 
 
 def test_a_closed_period_of_any_kind_is_restated(room: AggregatorRoom) -> None:

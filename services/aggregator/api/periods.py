@@ -1,6 +1,6 @@
 """The API's methods about periods."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeAlias
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
@@ -20,13 +20,16 @@ from services.eventstore.event import BEGINNING, Position
 from services.eventstore.store import EventStore
 from services.kernel.calendar import Span, Window
 from services.kernel.clock import Clock
-from services.kernel.errors import InvalidInput, RuleViolated
+from services.kernel.errors import InvalidInput, NotFound, RuleViolated
 from services.kernel.ids import require_identifier
 from services.kernel.timestamp import to_timestamp
 from services.projection.runner import ProjectionRunner
 from services.rpc.pages import decode_token, encode_token, page_size
 
 PeriodRequest: TypeAlias = api.GetPeriodUsageRequest | api.ClosePeriodRequest
+
+
+BEGINNING_OF_TIME = datetime(1, 1, 1, tzinfo=UTC)
 
 
 class Periods:
@@ -87,7 +90,7 @@ class Periods:
         kind, span = self._period_that_is_over(request)
         self._windows.wait_for(self._store.head().position, deadline.left_s())
         self._windows.require_whole()
-        among = [subject] if subject else self._closing.subjects(span)
+        among = [self._require_known(subject, span)] if subject else self._closing.subjects(span)
         still_open = self._closing.open_for(kind, span, among)
         closings: list[Position] = []
         for some in rounds(still_open, span):
@@ -95,6 +98,15 @@ class Periods:
             deadline.require()
         self._wait_for(last_of(closings), deadline)
         return api.ClosePeriodResponse(closed_count=len(closings), already_closed_count=len(among) - len(closings))
+
+    def _require_known(self, subject: str, span: Span) -> str:
+        """A closing is for ever, so a typing error must not be one."""
+        if subject not in self._closing.subjects(Span(BEGINNING_OF_TIME, span.end)):
+            raise NotFound(
+                f'customer "{subject[:64]}" has no usage before the end of the period; check the key',
+                reason="NO_USAGE",
+            )
+        return subject
 
     def _period_that_is_over(self, request: api.ClosePeriodRequest) -> tuple[PeriodKind, Span]:
         if not request.period:

@@ -66,7 +66,7 @@ class UsageChecker:
             for hour in _by_hour(again, facts):
                 self._check_hour(source, facts, hour, seen, findings, deadline)
             left = usage_events_max
-            for hour in _by_hour(samples, facts):
+            for hour in _by_hour([sample for sample in samples if sample not in again], facts):
                 left -= self._check_hour(source, facts, hour, seen, findings, deadline)
                 if left <= 0:
                     break

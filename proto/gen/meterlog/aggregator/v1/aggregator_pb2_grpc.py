@@ -240,7 +240,7 @@ class AggregatorServiceServicer:
 
     def ClosePeriod(self, request, context):
         """Closes a period now for one customer, or for all that have usage in it, without waiting for its grace period. Safe to
-        repeat. FAILED_PRECONDITION while the period is not over.
+        repeat. FAILED_PRECONDITION while the period is not over; NOT_FOUND for a customer who used nothing before its end.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

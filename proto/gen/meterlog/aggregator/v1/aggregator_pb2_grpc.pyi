@@ -78,7 +78,7 @@ class AggregatorServiceStub:
     """
     ClosePeriod: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ClosePeriodRequest, _aggregator_pb2.ClosePeriodResponse]
     """Closes a period now for one customer, or for all that have usage in it, without waiting for its grace period. Safe to
-    repeat. FAILED_PRECONDITION while the period is not over.
+    repeat. FAILED_PRECONDITION while the period is not over; NOT_FOUND for a customer who used nothing before its end.
     """
     ListClosedPeriods: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ListClosedPeriodsRequest, _aggregator_pb2.ListClosedPeriodsResponse]
     """Lists the periods that are closed, newest first."""
@@ -133,7 +133,7 @@ class AggregatorServiceAsyncStub(AggregatorServiceStub):
     """
     ClosePeriod: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ClosePeriodRequest, _aggregator_pb2.ClosePeriodResponse]  # type: ignore[assignment]
     """Closes a period now for one customer, or for all that have usage in it, without waiting for its grace period. Safe to
-    repeat. FAILED_PRECONDITION while the period is not over.
+    repeat. FAILED_PRECONDITION while the period is not over; NOT_FOUND for a customer who used nothing before its end.
     """
     ListClosedPeriods: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ListClosedPeriodsRequest, _aggregator_pb2.ListClosedPeriodsResponse]  # type: ignore[assignment]
     """Lists the periods that are closed, newest first."""
@@ -281,7 +281,7 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_aggregator_pb2.ClosePeriodResponse, _abc.Awaitable[_aggregator_pb2.ClosePeriodResponse]]:
         """Closes a period now for one customer, or for all that have usage in it, without waiting for its grace period. Safe to
-        repeat. FAILED_PRECONDITION while the period is not over.
+        repeat. FAILED_PRECONDITION while the period is not over; NOT_FOUND for a customer who used nothing before its end.
         """
 
     @_abc_1.abstractmethod
