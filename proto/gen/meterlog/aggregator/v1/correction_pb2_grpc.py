@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class CorrectionServiceStub:
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
-    what was recorded before it, and can be reverted. Usage, periods and totals follow before the call returns.
+    what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
+    after.
     """
 
     def __init__(self, channel):
@@ -95,7 +96,8 @@ class CorrectionServiceStub:
 
 class CorrectionServiceServicer:
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
-    what was recorded before it, and can be reverted. Usage, periods and totals follow before the call returns.
+    what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
+    after.
     """
 
     def PreviewCancellation(self, request, context):
@@ -246,7 +248,8 @@ def add_CorrectionServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CorrectionService:
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
-    what was recorded before it, and can be reverted. Usage, periods and totals follow before the call returns.
+    what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
+    after.
     """
 
     @staticmethod

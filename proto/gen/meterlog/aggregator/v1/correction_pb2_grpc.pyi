@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class CorrectionServiceStub:
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
-    what was recorded before it, and can be reverted. Usage, periods and totals follow before the call returns.
+    what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
+    after.
     """
 
     @_typing.overload
@@ -66,7 +67,8 @@ class CorrectionServiceStub:
 @_typing.type_check_only
 class CorrectionServiceAsyncStub(CorrectionServiceStub):
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
-    what was recorded before it, and can be reverted. Usage, periods and totals follow before the call returns.
+    what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
+    after.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -100,7 +102,8 @@ class CorrectionServiceAsyncStub(CorrectionServiceStub):
 
 class CorrectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
-    what was recorded before it, and can be reverted. Usage, periods and totals follow before the call returns.
+    what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
+    after.
     """
 
     @_abc_1.abstractmethod
