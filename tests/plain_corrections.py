@@ -105,7 +105,8 @@ def _is_cancelled(usage: Recorded, by: Said, left: list[Said]) -> bool:
         return True
     if by.wanted is None or (isinstance(by, Close) and usage.source.startswith(f"backfill/{by.key}/")):
         return False
-    return _is_open(usage, left, by.until) and _is_wanted(_said_at(usage, left, by.until), by.wanted)
+    freed_until = by.position if isinstance(by, Close) else by.until
+    return _is_open(usage, left, freed_until) and _is_wanted(_said_at(usage, left, by.until), by.wanted)
 
 
 def _said_at(usage: Recorded, left: list[Said], at: int) -> Event:

@@ -61,6 +61,8 @@ def from_message(message: ingest_pb2.CloudEvent) -> CloudEvent:
     attributes = {name: _attribute(value) for name, value in message.attributes.items()}
     members = {**attributes, "specversion": message.spec_version, "id": message.id, "source": message.source}
     members["type"] = message.type
+    if message.WhichOneof("data") == "proto_data":
+        return _refused("DATA_NOT_JSON", "proto_data", "the data is a protobuf message; send JSON")
     content = message.text_data if message.HasField("text_data") else message.binary_data
     return _event(members, _parsed, content if message.WhichOneof("data") else None)
 
@@ -72,6 +74,8 @@ def from_member(document: Any) -> CloudEvent:
     if not isinstance(document, dict):
         return _refused("EVENT_NOT_OBJECT", "", "this is no CloudEvent, which is a JSON object")
     members = {name: said for name, said in document.items() if said is not None}
+    if "data_base64" in members and "data" in members:
+        return _refused("DATA_TWICE", "data_base64", "the event has data and data_base64; send one of them")
     if "data_base64" in members:
         return _event(members, _decoded, members["data_base64"])
     return _event(members, lambda data: data, members.get("data"))

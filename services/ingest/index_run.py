@@ -8,7 +8,7 @@ footer, and one over the footer at its end.
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -117,6 +117,10 @@ class Run:
         """The log positions of these rows."""
         return self._columns.positions[rows]
 
+    def checked(self) -> "CheckedRun":
+        """The same entries, to be read once from first to last, and compared with what was written."""
+        return CheckedRun(self)
+
     def read(self, start: int, count: int) -> Entries:
         """A copy of up to `count` entries from row `start` on, read from the file and not kept in memory."""
         count = min(count, len(self) - start)
@@ -136,6 +140,10 @@ class Run:
         if checksums != self._footer.checksums:
             raise IndexBroken(f"run {self.path.name} of the dedupe index is damaged; it is built anew from the log")
 
+    def has_checksums(self, checksums: Sequence[int]) -> bool:
+        """Whether these are the CRC-32 of its columns."""
+        return tuple(checksums) == self._footer.checksums[1:]
+
     def _sections(self) -> Iterator[tuple[int, int]]:
         yield 0, self._footer.layout.words * VALUE_BYTES
         for column in range(len(COLUMNS)):
@@ -150,6 +158,37 @@ class Run:
         if len(column) != count:
             raise OSError("it was cut short")
         return column
+
+
+class CheckedRun:
+    """A run that is read from first to last; `require_as_written` then tells whether all bytes are as they were."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._read_to = 0
+        self._checksums = [0] * len(COLUMNS)
+
+    def __len__(self) -> int:
+        return len(self._run)
+
+    def read(self, start: int, count: int) -> Entries:
+        """Up to `count` entries from `start` on; parts may overlap, none may be left out."""
+        entries = self._run.read(start, count)
+        new = entries.part(self._read_to - start, len(entries))
+        if len(new):
+            self._checksums = [
+                crc32(np.ascontiguousarray(column).data.cast("B"), checksum)
+                for column, checksum in zip(new.columns(), self._checksums, strict=True)
+            ]
+            self._read_to = start + len(entries)
+        return entries
+
+    def require_as_written(self) -> None:
+        """Raises IndexBroken when what was read is not what was written."""
+        if not self._run.has_checksums(self._checksums):
+            raise IndexBroken(
+                f"run {self._run.path.name} of the dedupe index is damaged; it is built anew from the log"
+            )
 
 
 def _read_footer(file: BinaryIO) -> Footer:

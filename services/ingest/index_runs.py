@@ -93,10 +93,13 @@ class Runs:
     def _merge(self, block: tuple[Run, ...], is_stopping: Callable[[], bool]) -> None:
         writer = RunWriter(self._new_path(), sum(map(len, block)))
         try:
-            for part in merged(block):
+            sources = [run.checked() for run in block]
+            for part in merged(sources):
                 if is_stopping():
                     return
                 writer.add(part)
+            for source in sources:
+                source.require_as_written()
             with self._dropped_on_error(writer.finish()) as run:
                 fail_at("index.before_merge")
                 self._replace(block, run)

@@ -14,6 +14,8 @@ from services.projection.database_sqlite import SqliteTables
 from services.projection.database_url import FIELD, is_postgres
 
 WRITE_TIMEOUT_S = 30.0
+FOLD_WAIT_S = 3_600.0
+"""A fold waits for a neighbour's: one that counts much usage anew takes minutes, and is no failure of the other."""
 OWNER = "tables"
 """Whose the read models are when nobody says it."""
 
@@ -64,10 +66,10 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """One transaction, alone; committed at the end, rolled back on any error."""
-        if not self._writing.acquire(timeout=WRITE_TIMEOUT_S):
-            raise TimedOut(f"the read models were busy for {WRITE_TIMEOUT_S:.0f} s; repeat later")
+    def write(self, wait_s: float = WRITE_TIMEOUT_S) -> Iterator[Connection]:
+        """One transaction, alone; committed at the end, rolled back on any error. Raises TimedOut after `wait_s`."""
+        if not self._writing.acquire(timeout=wait_s):
+            raise TimedOut(f"the read models were busy for {wait_s:.0f} s; repeat later")
         try:
             self._require_open()
             with self._backend.translated(), self._backend.writer.begin() as connection:

@@ -10,7 +10,7 @@ from services.eventstore.event import Position, RecordedEvent
 from services.eventstore.store import EventStore
 from services.kernel.failpoint import fail_at
 from services.projection.blame import Blame, CannotFold
-from services.projection.database import Database
+from services.projection.database import FOLD_WAIT_S, Database
 from services.projection.generations import Generation, move_checkpoint
 from services.projection.intake import Intake, take_in
 from services.projection.projection import Projection
@@ -68,7 +68,7 @@ class Folder(Generic[T]):
         before = self.generation.position
         leaf = self._leaf_at(events, reached)
         fail_at("fold.before_write")
-        with self._database.write() as connection:
+        with self._database.write(FOLD_WAIT_S) as connection:
             if events:
                 self._write(connection, events)
             fail_at("fold.before_checkpoint")

@@ -9,6 +9,10 @@ import pytest
 
 from meterlog.aggregator.v1 import aggregator_pb2 as usage_api
 from meterlog.aggregator.v1 import correction_pb2 as api
+from meterlog.events.v1.correction_pb2 import BackfillClosed
+from services.aggregator.deadline import Deadline
+from services.eventstore.catalogue import encode
+from services.eventstore.event import StreamName
 from services.kernel.errors import AlreadyExists, InvalidInput, NotFound, RuleViolated
 from services.kernel.timestamp import to_timestamp
 from services.rpc.authorization import EVERYBODY
@@ -75,6 +79,22 @@ def test_a_closed_backfill_replaces_what_was_there_and_gives_it_back_when_revert
 
     assert revert_backfill(room).state == api.BACKFILL_STATE_REVERTED
     assert value(room) == "7.5"
+
+
+def test_of_two_backfills_that_are_closed_at_once_the_later_replaces_the_earlier(room: AggregatorRoom) -> None:
+    for key in ("b1", "b2"):
+        open_backfill(room, key, replaces_existing=True, **THE_DAY)
+        load(room, key, "110")
+    decided_at = room.store.head().position
+    close_backfill(room, "b1")
+    # The second was decided from a look at the log that did not know of the first.
+    stream = StreamName("backfill", "b2")
+    late = BackfillClosed(key="b2", until_position=decided_at, loaded_count=1, replaced_count=3)
+    room.store.append(stream, [encode(late, stream, 1, room.clock.now())], 0)
+    room.catch_up()
+
+    assert value(room) == "110"
+    assert room.checker.check_all(1, Deadline.after(WAIT_S)).difference_count == 0
 
 
 def test_usage_of_a_key_that_nobody_opened_is_held_until_somebody_does(room: AggregatorRoom) -> None:

@@ -154,6 +154,7 @@ def test_data_that_cannot_be_taken_is_told_by_event(
         ({"time": "2024-01-31T11:59:00"}, "TIME_NOT_RFC3339", "time"),
         ({"datacontenttype": "text/xml"}, "DATA_NOT_JSON", "datacontenttype"),
         ({"data_base64": "%%%"}, "DATA_NOT_JSON", "data"),
+        ({"data": {"value": 7}, "data_base64": "e30="}, "DATA_TWICE", "data_base64"),
         ({"data_base64": 7}, "DATA_NOT_JSON", "data"),
         ({"source": "backfill/x/y"}, "SOURCE_RESERVED", "source"),
     ],
@@ -188,6 +189,16 @@ def test_protobuf_attributes_of_other_types_are_refused_by_event(room: Room, rep
     assert [result.reason for result in response.results] == [
         "ATTRIBUTE_NOT_TEXT", "TIME_NOT_RFC3339", "TIME_OUT_OF_RANGE", "DATA_NOT_JSON", "DATA_NOT_JSON",
     ]  # fmt: skip
+
+
+def test_data_that_is_a_protobuf_message_is_refused_and_never_counts_one(room: Room, replica: Replica) -> None:
+    event = message()
+    event.proto_data.value = b"7"
+
+    response = send(room, replica, event)
+
+    assert [(result.reason, result.field) for result in response.results] == [("DATA_NOT_JSON", "proto_data")]
+    assert room.recorded() == []
 
 
 def test_an_event_without_data_counts_one(room: Room, replica: Replica) -> None:

@@ -172,3 +172,23 @@ def test_a_run_that_can_no_longer_be_read_breaks_the_index(tmp_path: Path, monke
     with pytest.raises(IndexBroken, match="cannot be read"):
         index.lookup(fold_of(0, [1]).keys)
     index.abandon()
+
+
+def test_a_run_that_rots_while_it_is_in_use_is_not_merged_into_a_sound_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lasting_thread, "RESTART_PAUSE_S", 0.01)
+    index = opened(tmp_path)
+    fold_so_many(index, LIMITS.spill_folds * 2 + 1)
+    (first, *_) = sorted(tmp_path.glob("*.run"))
+    with first.open("r+b") as file:
+        file.seek(first.stat().st_size // 2)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 4]))
+    for version in range(LIMITS.spill_folds * 2 + 1, LIMITS.spill_folds * LIMITS.merge_runs + 1):
+        index.fold(0, fold_of(version, [version]))
+
+    with pytest.raises(IndexBroken, match="damaged"):
+        index.settle()
+    index.abandon()

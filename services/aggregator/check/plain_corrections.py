@@ -34,7 +34,7 @@ class PlainCorrections:
     """All that was decided and not reverted."""
 
     named: set[tuple[int, int]] = field(default_factory=set)
-    filters: list[tuple[int, UsageFilter, str]] = field(default_factory=list)
+    filters: list[tuple[int, int, UsageFilter, str]] = field(default_factory=list)
     amendments: defaultdict[tuple[int, int], list[tuple[int, UsageAmended]]] = field(
         default_factory=lambda: defaultdict(list)
     )
@@ -45,15 +45,15 @@ class PlainCorrections:
         place = (recorded.position, recorded.row)
         if place in self.named or self._is_held(recorded.source, None):
             return None
-        if any(self._hits(recorded, until, chooser, spared) for until, chooser, spared in self.filters):
+        if any(self._hits(recorded, *filtered) for filtered in self.filters):
             return None
         return self._said(recorded, None) if place in self.amendments else recorded
 
-    def _hits(self, recorded: PlainUsage, until: int, chooser: UsageFilter, spared: str) -> bool:
-        """By what the usage event said at `until`, when it counted then."""
+    def _hits(self, recorded: PlainUsage, until: int, freed_until: int, chooser: UsageFilter, spared: str) -> bool:
+        """By what the usage event said at `until`, unless a backfill held it back at `freed_until`."""
         if recorded.position > until or (spared and recorded.source.startswith(spared)):
             return False
-        return not self._is_held(recorded.source, until) and _is_chosen(self._said(recorded, until), chooser)
+        return not self._is_held(recorded.source, freed_until) and _is_chosen(self._said(recorded, until), chooser)
 
     def _said(self, recorded: PlainUsage, until: int | None) -> PlainUsage:
         said = recorded
@@ -86,14 +86,15 @@ def read_corrections(events: Iterable[Decided]) -> PlainCorrections:
         if isinstance(event, UsageCancelled) and event.key not in reverted:
             read.named.update((each.position, each.row) for each in event.usage_events)
             if event.HasField("filter"):
-                read.filters.append((event.until_position, event.filter, ""))
+                read.filters.append((event.until_position, event.until_position, event.filter, ""))
         elif isinstance(event, UsageAmended) and event.key not in reverted:
             read.amendments[event.usage_event.position, event.usage_event.row].append((position, event))
         elif isinstance(event, BackfillClosed) and event.key not in dropped:
             read.closed[event.key] = position
             opening = opened[event.key]
             if opening.replaces_existing:
-                read.filters.append((event.until_position, _replaced(opening), f"{_BACKFILL}{event.key}/"))
+                own = f"{_BACKFILL}{event.key}/"
+                read.filters.append((event.until_position, position, _replaced(opening), own))
     return read
 
 

@@ -52,13 +52,15 @@ def is_held(usage: pa.Table, force: Force) -> pa.Array:
 def is_hit(usage: pa.Table, force: Force, cancellation: FilterCancellation) -> pa.Array:
     """Whether the cancellation, in force or not, hits each usage event of a table (as recorded).
 
-    It goes by what the log said at its `until`: amendments and closings behind that do not matter.
+    It goes by what the log said at its `until`: amendments and closings behind that do not matter. But what a backfill
+    replaces is decided at its own closing, so that of two that were closed at once the later replaces the earlier.
     """
     said = amended(usage, [each for each in force.amendments if each.position <= cancellation.until])
     hit = pc.and_(
         pc.less_equal(usage["position"].combine_chunks(), cancellation.until), is_chosen(said, cancellation.filter)
     )
-    hit = pc.and_not(hit, _is_held(usage, force, cancellation.until))
+    held_at = cancellation.position if cancellation.spared_source else cancellation.until
+    hit = pc.and_not(hit, _is_held(usage, force, held_at))
     return pc.and_not(hit, _is_spared(usage, cancellation.spared_source)) if cancellation.spared_source else hit
 
 

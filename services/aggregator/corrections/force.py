@@ -26,7 +26,8 @@ class FilterCancellation:
     """Usage recorded up to `until` does not count when the filter chooses it by what it said at `until`.
 
     It hits what counted there, so usage that a backfill still held back at `until` is none of its business. Sources
-    that begin with `spared_source` (not empty) are left alone: a backfill does not replace itself.
+    that begin with `spared_source` (not empty) are left alone: a backfill does not replace itself. It does replace what
+    any other one freed before its own closing, at `position`.
     """
 
     key: str

@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmeterlog/ingest/v1/ingest.proto\x12\x12meterlog.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x01\n\nUsageEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05value\x18\x06 \x01(\t\x12\x42\n\nproperties\x18\x07 \x03(\x0b\x32..meterlog.ingest.v1.UsageEvent.PropertiesEntry\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x12RecordUsageRequest\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.meterlog.ingest.v1.UsageEvent\x12\x0e\n\x06\x61tomic\x18\x02 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x03 \x01(\t\"v\n\x13RecordUsageResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.meterlog.ingest.v1.UsageResult\x12-\n\x08receipts\x18\x02 \x03(\x0b\x32\x1b.meterlog.ingest.v1.Receipt\"\x82\x01\n\x0bUsageResult\x12\x31\n\x07outcome\x18\x01 \x01(\x0e\x32 .meterlog.ingest.v1.UsageOutcome\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"{\n\x07Receipt\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06stream\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0c\n\x04leaf\x18\x04 \x01(\x0c\x12/\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x18RecordUsageStreamRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.meterlog.ingest.v1.UsageEvent\x12\x0e\n\x06\x61tomic\x18\x03 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x04 \x01(\t\"\xc1\x01\n\x19RecordUsageStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x30\n\x07results\x18\x02 \x03(\x0b\x32\x1f.meterlog.ingest.v1.UsageResult\x12-\n\x08receipts\x18\x03 \x03(\x0b\x32\x1b.meterlog.ingest.v1.Receipt\x12\x31\n\x07refusal\x18\x04 \x01(\x0b\x32 .meterlog.ingest.v1.BatchRefusal\"=\n\x0c\x42\x61tchRefusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"P\n\x19RecordUsageColumnsRequest\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\x12\x0e\n\x06\x61tomic\x18\x02 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x03 \x01(\t\"\xfa\x01\n\x1aRecordUsageColumnsResponse\x12\x16\n\x0erecorded_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x05\x12\x16\n\x0e\x63onflict_count\x18\x03 \x01(\x05\x12\x15\n\rinvalid_count\x18\x04 \x01(\x05\x12\x1a\n\x12not_recorded_count\x18\x05 \x01(\x05\x12\x31\n\nexceptions\x18\x06 \x03(\x0b\x32\x1d.meterlog.ingest.v1.RowResult\x12-\n\x08receipts\x18\x07 \x03(\x0b\x32\x1b.meterlog.ingest.v1.Receipt\"I\n\tRowResult\x12\x0b\n\x03row\x18\x01 \x01(\x05\x12/\n\x06result\x18\x02 \x01(\x0b\x32\x1f.meterlog.ingest.v1.UsageResult\"\xa5\x02\n\nCloudEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x14\n\x0cspec_version\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x42\n\nattributes\x18\x05 \x03(\x0b\x32..meterlog.ingest.v1.CloudEvent.AttributesEntry\x12\x15\n\x0b\x62inary_data\x18\x06 \x01(\x0cH\x00\x12\x13\n\ttext_data\x18\x07 \x01(\tH\x00\x1a_\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12;\n\x05value\x18\x02 \x01(\x0b\x32,.meterlog.ingest.v1.CloudEventAttributeValue:\x02\x38\x01\x42\x06\n\x04\x64\x61ta\"\xd3\x01\n\x18\x43loudEventAttributeValue\x12\x14\n\nce_boolean\x18\x01 \x01(\x08H\x00\x12\x14\n\nce_integer\x18\x02 \x01(\x05H\x00\x12\x13\n\tce_string\x18\x03 \x01(\tH\x00\x12\x12\n\x08\x63\x65_bytes\x18\x04 \x01(\x0cH\x00\x12\x10\n\x06\x63\x65_uri\x18\x05 \x01(\tH\x00\x12\x14\n\nce_uri_ref\x18\x06 \x01(\tH\x00\x12\x32\n\x0c\x63\x65_timestamp\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x06\n\x04\x61ttr\"z\n\x18RecordCloudEventsRequest\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.meterlog.ingest.v1.CloudEvent\x12\x0c\n\x04json\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61tomic\x18\x03 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x04 \x01(\t\"|\n\x19RecordCloudEventsResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.meterlog.ingest.v1.UsageResult\x12-\n\x08receipts\x18\x02 \x03(\x0b\x32\x1b.meterlog.ingest.v1.Receipt\"\x17\n\x15GetUsageReportRequest\"u\n\x16GetUsageReportResponse\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04rows\x18\x02 \x03(\x0b\x32\".meterlog.ingest.v1.UsageReportRow\"\xc4\x01\n\x0eUsageReportRow\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .meterlog.ingest.v1.UsageOutcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x12\x14\n\x0clast_message\x18\x06 \x01(\t\x12+\n\x07last_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbd\x01\n\x0cUsageOutcome\x12\x1d\n\x19USAGE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16USAGE_OUTCOME_RECORDED\x10\x01\x12\x1b\n\x17USAGE_OUTCOME_DUPLICATE\x10\x02\x12\x1a\n\x16USAGE_OUTCOME_CONFLICT\x10\x03\x12\x19\n\x15USAGE_OUTCOME_INVALID\x10\x04\x12\x1e\n\x1aUSAGE_OUTCOME_NOT_RECORDED\x10\x05\x32\xbb\x05\n\rIngestService\x12{\n\x0bRecordUsage\x12&.meterlog.ingest.v1.RecordUsageRequest\x1a\'.meterlog.ingest.v1.RecordUsageResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/usage:record:\x01*\x12t\n\x11RecordUsageStream\x12,.meterlog.ingest.v1.RecordUsageStreamRequest\x1a-.meterlog.ingest.v1.RecordUsageStreamResponse(\x01\x30\x01\x12\x97\x01\n\x12RecordUsageColumns\x12-.meterlog.ingest.v1.RecordUsageColumnsRequest\x1a..meterlog.ingest.v1.RecordUsageColumnsResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/usage:recordColumns:\x01*\x12\x98\x01\n\x11RecordCloudEvents\x12,.meterlog.ingest.v1.RecordCloudEventsRequest\x1a-.meterlog.ingest.v1.RecordCloudEventsResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/v1/usage:recordCloudEvents:\x01*\x12\x81\x01\n\x0eGetUsageReport\x12).meterlog.ingest.v1.GetUsageReportRequest\x1a*.meterlog.ingest.v1.GetUsageReportResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/usage:reportb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fmeterlog/ingest/v1/ingest.proto\x12\x12meterlog.ingest.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x01\n\nUsageEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x0c\n\x04type\x18\x03 \x01(\t\x12\x0f\n\x07subject\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\r\n\x05value\x18\x06 \x01(\t\x12\x42\n\nproperties\x18\x07 \x03(\x0b\x32..meterlog.ingest.v1.UsageEvent.PropertiesEntry\x1a\x31\n\x0fPropertiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"f\n\x12RecordUsageRequest\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.meterlog.ingest.v1.UsageEvent\x12\x0e\n\x06\x61tomic\x18\x02 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x03 \x01(\t\"v\n\x13RecordUsageResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.meterlog.ingest.v1.UsageResult\x12-\n\x08receipts\x18\x02 \x03(\x0b\x32\x1b.meterlog.ingest.v1.Receipt\"\x82\x01\n\x0bUsageResult\x12\x31\n\x07outcome\x18\x01 \x01(\x0e\x32 .meterlog.ingest.v1.UsageOutcome\x12\x10\n\x08position\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\x0f\n\x07message\x18\x05 \x01(\t\"{\n\x07Receipt\x12\x10\n\x08position\x18\x01 \x01(\x03\x12\x0e\n\x06stream\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0c\n\x04leaf\x18\x04 \x01(\x0c\x12/\n\x0brecorded_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"~\n\x18RecordUsageStreamRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12.\n\x06\x65vents\x18\x02 \x03(\x0b\x32\x1e.meterlog.ingest.v1.UsageEvent\x12\x0e\n\x06\x61tomic\x18\x03 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x04 \x01(\t\"\xc1\x01\n\x19RecordUsageStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12\x30\n\x07results\x18\x02 \x03(\x0b\x32\x1f.meterlog.ingest.v1.UsageResult\x12-\n\x08receipts\x18\x03 \x03(\x0b\x32\x1b.meterlog.ingest.v1.Receipt\x12\x31\n\x07refusal\x18\x04 \x01(\x0b\x32 .meterlog.ingest.v1.BatchRefusal\"=\n\x0c\x42\x61tchRefusal\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"P\n\x19RecordUsageColumnsRequest\x12\x11\n\tarrow_ipc\x18\x01 \x01(\x0c\x12\x0e\n\x06\x61tomic\x18\x02 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x03 \x01(\t\"\xfa\x01\n\x1aRecordUsageColumnsResponse\x12\x16\n\x0erecorded_count\x18\x01 \x01(\x05\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x05\x12\x16\n\x0e\x63onflict_count\x18\x03 \x01(\x05\x12\x15\n\rinvalid_count\x18\x04 \x01(\x05\x12\x1a\n\x12not_recorded_count\x18\x05 \x01(\x05\x12\x31\n\nexceptions\x18\x06 \x03(\x0b\x32\x1d.meterlog.ingest.v1.RowResult\x12-\n\x08receipts\x18\x07 \x03(\x0b\x32\x1b.meterlog.ingest.v1.Receipt\"I\n\tRowResult\x12\x0b\n\x03row\x18\x01 \x01(\x05\x12/\n\x06result\x18\x02 \x01(\x0b\x32\x1f.meterlog.ingest.v1.UsageResult\"\xd1\x02\n\nCloudEvent\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\x14\n\x0cspec_version\x18\x03 \x01(\t\x12\x0c\n\x04type\x18\x04 \x01(\t\x12\x42\n\nattributes\x18\x05 \x03(\x0b\x32..meterlog.ingest.v1.CloudEvent.AttributesEntry\x12\x15\n\x0b\x62inary_data\x18\x06 \x01(\x0cH\x00\x12\x13\n\ttext_data\x18\x07 \x01(\tH\x00\x12*\n\nproto_data\x18\x08 \x01(\x0b\x32\x14.google.protobuf.AnyH\x00\x1a_\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12;\n\x05value\x18\x02 \x01(\x0b\x32,.meterlog.ingest.v1.CloudEventAttributeValue:\x02\x38\x01\x42\x06\n\x04\x64\x61ta\"\xd3\x01\n\x18\x43loudEventAttributeValue\x12\x14\n\nce_boolean\x18\x01 \x01(\x08H\x00\x12\x14\n\nce_integer\x18\x02 \x01(\x05H\x00\x12\x13\n\tce_string\x18\x03 \x01(\tH\x00\x12\x12\n\x08\x63\x65_bytes\x18\x04 \x01(\x0cH\x00\x12\x10\n\x06\x63\x65_uri\x18\x05 \x01(\tH\x00\x12\x14\n\nce_uri_ref\x18\x06 \x01(\tH\x00\x12\x32\n\x0c\x63\x65_timestamp\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampH\x00\x42\x06\n\x04\x61ttr\"z\n\x18RecordCloudEventsRequest\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.meterlog.ingest.v1.CloudEvent\x12\x0c\n\x04json\x18\x02 \x01(\x0c\x12\x0e\n\x06\x61tomic\x18\x03 \x01(\x08\x12\x10\n\x08\x62\x61\x63kfill\x18\x04 \x01(\t\"|\n\x19RecordCloudEventsResponse\x12\x30\n\x07results\x18\x01 \x03(\x0b\x32\x1f.meterlog.ingest.v1.UsageResult\x12-\n\x08receipts\x18\x02 \x03(\x0b\x32\x1b.meterlog.ingest.v1.Receipt\"\x17\n\x15GetUsageReportRequest\"u\n\x16GetUsageReportResponse\x12)\n\x05since\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x04rows\x18\x02 \x03(\x0b\x32\".meterlog.ingest.v1.UsageReportRow\"\xc4\x01\n\x0eUsageReportRow\x12\x0e\n\x06\x63lient\x18\x01 \x01(\t\x12\x31\n\x07outcome\x18\x02 \x01(\x0e\x32 .meterlog.ingest.v1.UsageOutcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\r\n\x05\x66ield\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\x03\x12\x14\n\x0clast_message\x18\x06 \x01(\t\x12+\n\x07last_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp*\xbd\x01\n\x0cUsageOutcome\x12\x1d\n\x19USAGE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1a\n\x16USAGE_OUTCOME_RECORDED\x10\x01\x12\x1b\n\x17USAGE_OUTCOME_DUPLICATE\x10\x02\x12\x1a\n\x16USAGE_OUTCOME_CONFLICT\x10\x03\x12\x19\n\x15USAGE_OUTCOME_INVALID\x10\x04\x12\x1e\n\x1aUSAGE_OUTCOME_NOT_RECORDED\x10\x05\x32\xbb\x05\n\rIngestService\x12{\n\x0bRecordUsage\x12&.meterlog.ingest.v1.RecordUsageRequest\x1a\'.meterlog.ingest.v1.RecordUsageResponse\"\x1b\x82\xd3\xe4\x93\x02\x15\"\x10/v1/usage:record:\x01*\x12t\n\x11RecordUsageStream\x12,.meterlog.ingest.v1.RecordUsageStreamRequest\x1a-.meterlog.ingest.v1.RecordUsageStreamResponse(\x01\x30\x01\x12\x97\x01\n\x12RecordUsageColumns\x12-.meterlog.ingest.v1.RecordUsageColumnsRequest\x1a..meterlog.ingest.v1.RecordUsageColumnsResponse\"\"\x82\xd3\xe4\x93\x02\x1c\"\x17/v1/usage:recordColumns:\x01*\x12\x98\x01\n\x11RecordCloudEvents\x12,.meterlog.ingest.v1.RecordCloudEventsRequest\x1a-.meterlog.ingest.v1.RecordCloudEventsResponse\"&\x82\xd3\xe4\x93\x02 \"\x1b/v1/usage:recordCloudEvents:\x01*\x12\x81\x01\n\x0eGetUsageReport\x12).meterlog.ingest.v1.GetUsageReportRequest\x1a*.meterlog.ingest.v1.GetUsageReportResponse\"\x18\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/usage:reportb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,48 +46,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INGESTSERVICE'].methods_by_name['RecordCloudEvents']._serialized_options = b'\202\323\344\223\002 \"\033/v1/usage:recordCloudEvents:\001*'
   _globals['_INGESTSERVICE'].methods_by_name['GetUsageReport']._loaded_options = None
   _globals['_INGESTSERVICE'].methods_by_name['GetUsageReport']._serialized_options = b'\202\323\344\223\002\022\022\020/v1/usage:report'
-  _globals['_USAGEOUTCOME']._serialized_start=2751
-  _globals['_USAGEOUTCOME']._serialized_end=2940
-  _globals['_USAGEEVENT']._serialized_start=119
-  _globals['_USAGEEVENT']._serialized_end=366
-  _globals['_USAGEEVENT_PROPERTIESENTRY']._serialized_start=317
-  _globals['_USAGEEVENT_PROPERTIESENTRY']._serialized_end=366
-  _globals['_RECORDUSAGEREQUEST']._serialized_start=368
-  _globals['_RECORDUSAGEREQUEST']._serialized_end=470
-  _globals['_RECORDUSAGERESPONSE']._serialized_start=472
-  _globals['_RECORDUSAGERESPONSE']._serialized_end=590
-  _globals['_USAGERESULT']._serialized_start=593
-  _globals['_USAGERESULT']._serialized_end=723
-  _globals['_RECEIPT']._serialized_start=725
-  _globals['_RECEIPT']._serialized_end=848
-  _globals['_RECORDUSAGESTREAMREQUEST']._serialized_start=850
-  _globals['_RECORDUSAGESTREAMREQUEST']._serialized_end=976
-  _globals['_RECORDUSAGESTREAMRESPONSE']._serialized_start=979
-  _globals['_RECORDUSAGESTREAMRESPONSE']._serialized_end=1172
-  _globals['_BATCHREFUSAL']._serialized_start=1174
-  _globals['_BATCHREFUSAL']._serialized_end=1235
-  _globals['_RECORDUSAGECOLUMNSREQUEST']._serialized_start=1237
-  _globals['_RECORDUSAGECOLUMNSREQUEST']._serialized_end=1317
-  _globals['_RECORDUSAGECOLUMNSRESPONSE']._serialized_start=1320
-  _globals['_RECORDUSAGECOLUMNSRESPONSE']._serialized_end=1570
-  _globals['_ROWRESULT']._serialized_start=1572
-  _globals['_ROWRESULT']._serialized_end=1645
-  _globals['_CLOUDEVENT']._serialized_start=1648
-  _globals['_CLOUDEVENT']._serialized_end=1941
-  _globals['_CLOUDEVENT_ATTRIBUTESENTRY']._serialized_start=1838
-  _globals['_CLOUDEVENT_ATTRIBUTESENTRY']._serialized_end=1933
-  _globals['_CLOUDEVENTATTRIBUTEVALUE']._serialized_start=1944
-  _globals['_CLOUDEVENTATTRIBUTEVALUE']._serialized_end=2155
-  _globals['_RECORDCLOUDEVENTSREQUEST']._serialized_start=2157
-  _globals['_RECORDCLOUDEVENTSREQUEST']._serialized_end=2279
-  _globals['_RECORDCLOUDEVENTSRESPONSE']._serialized_start=2281
-  _globals['_RECORDCLOUDEVENTSRESPONSE']._serialized_end=2405
-  _globals['_GETUSAGEREPORTREQUEST']._serialized_start=2407
-  _globals['_GETUSAGEREPORTREQUEST']._serialized_end=2430
-  _globals['_GETUSAGEREPORTRESPONSE']._serialized_start=2432
-  _globals['_GETUSAGEREPORTRESPONSE']._serialized_end=2549
-  _globals['_USAGEREPORTROW']._serialized_start=2552
-  _globals['_USAGEREPORTROW']._serialized_end=2748
-  _globals['_INGESTSERVICE']._serialized_start=2943
-  _globals['_INGESTSERVICE']._serialized_end=3642
+  _globals['_USAGEOUTCOME']._serialized_start=2822
+  _globals['_USAGEOUTCOME']._serialized_end=3011
+  _globals['_USAGEEVENT']._serialized_start=146
+  _globals['_USAGEEVENT']._serialized_end=393
+  _globals['_USAGEEVENT_PROPERTIESENTRY']._serialized_start=344
+  _globals['_USAGEEVENT_PROPERTIESENTRY']._serialized_end=393
+  _globals['_RECORDUSAGEREQUEST']._serialized_start=395
+  _globals['_RECORDUSAGEREQUEST']._serialized_end=497
+  _globals['_RECORDUSAGERESPONSE']._serialized_start=499
+  _globals['_RECORDUSAGERESPONSE']._serialized_end=617
+  _globals['_USAGERESULT']._serialized_start=620
+  _globals['_USAGERESULT']._serialized_end=750
+  _globals['_RECEIPT']._serialized_start=752
+  _globals['_RECEIPT']._serialized_end=875
+  _globals['_RECORDUSAGESTREAMREQUEST']._serialized_start=877
+  _globals['_RECORDUSAGESTREAMREQUEST']._serialized_end=1003
+  _globals['_RECORDUSAGESTREAMRESPONSE']._serialized_start=1006
+  _globals['_RECORDUSAGESTREAMRESPONSE']._serialized_end=1199
+  _globals['_BATCHREFUSAL']._serialized_start=1201
+  _globals['_BATCHREFUSAL']._serialized_end=1262
+  _globals['_RECORDUSAGECOLUMNSREQUEST']._serialized_start=1264
+  _globals['_RECORDUSAGECOLUMNSREQUEST']._serialized_end=1344
+  _globals['_RECORDUSAGECOLUMNSRESPONSE']._serialized_start=1347
+  _globals['_RECORDUSAGECOLUMNSRESPONSE']._serialized_end=1597
+  _globals['_ROWRESULT']._serialized_start=1599
+  _globals['_ROWRESULT']._serialized_end=1672
+  _globals['_CLOUDEVENT']._serialized_start=1675
+  _globals['_CLOUDEVENT']._serialized_end=2012
+  _globals['_CLOUDEVENT_ATTRIBUTESENTRY']._serialized_start=1909
+  _globals['_CLOUDEVENT_ATTRIBUTESENTRY']._serialized_end=2004
+  _globals['_CLOUDEVENTATTRIBUTEVALUE']._serialized_start=2015
+  _globals['_CLOUDEVENTATTRIBUTEVALUE']._serialized_end=2226
+  _globals['_RECORDCLOUDEVENTSREQUEST']._serialized_start=2228
+  _globals['_RECORDCLOUDEVENTSREQUEST']._serialized_end=2350
+  _globals['_RECORDCLOUDEVENTSRESPONSE']._serialized_start=2352
+  _globals['_RECORDCLOUDEVENTSRESPONSE']._serialized_end=2476
+  _globals['_GETUSAGEREPORTREQUEST']._serialized_start=2478
+  _globals['_GETUSAGEREPORTREQUEST']._serialized_end=2501
+  _globals['_GETUSAGEREPORTRESPONSE']._serialized_start=2503
+  _globals['_GETUSAGEREPORTRESPONSE']._serialized_end=2620
+  _globals['_USAGEREPORTROW']._serialized_start=2623
+  _globals['_USAGEREPORTROW']._serialized_end=2819
+  _globals['_INGESTSERVICE']._serialized_start=3014
+  _globals['_INGESTSERVICE']._serialized_end=3713
 # @@protoc_insertion_point(module_scope)

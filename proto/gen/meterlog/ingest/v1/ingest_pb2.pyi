@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from collections import abc as _abc
+from google.protobuf import any_pb2 as _any_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -539,6 +540,7 @@ class CloudEvent(_message.Message):
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     BINARY_DATA_FIELD_NUMBER: _builtins.int
     TEXT_DATA_FIELD_NUMBER: _builtins.int
+    PROTO_DATA_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Required. Id, unique within source."""
     source: _builtins.str
@@ -555,6 +557,10 @@ class CloudEvent(_message.Message):
     def attributes(self) -> _containers.MessageMap[_builtins.str, Global___CloudEventAttributeValue]:
         """The optional attributes by name: "subject" and "time" are required here; "datacontenttype" is JSON when present."""
 
+    @_builtins.property
+    def proto_data(self) -> _any_pb2.Any:
+        """A protobuf message: known on the wire, and refused."""
+
     def __init__(
         self,
         *,
@@ -565,12 +571,13 @@ class CloudEvent(_message.Message):
         attributes: _abc.Mapping[_builtins.str, Global___CloudEventAttributeValue] | None = ...,
         binary_data: _builtins.bytes = ...,
         text_data: _builtins.str = ...,
+        proto_data: _any_pb2.Any | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["binary_data", b"binary_data", "data", b"data", "text_data", b"text_data"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["binary_data", b"binary_data", "data", b"data", "proto_data", b"proto_data", "text_data", b"text_data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "binary_data", b"binary_data", "data", b"data", "id", b"id", "source", b"source", "spec_version", b"spec_version", "text_data", b"text_data", "type", b"type"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "binary_data", b"binary_data", "data", b"data", "id", b"id", "proto_data", b"proto_data", "source", b"source", "spec_version", b"spec_version", "text_data", b"text_data", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["binary_data", "text_data"]  # noqa: Y015
+    _WhichOneofReturnType_data: _TypeAlias = _typing.Literal["binary_data", "text_data", "proto_data"]  # noqa: Y015
     _WhichOneofArgType_data: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_data) -> _WhichOneofReturnType_data | None: ...
 
