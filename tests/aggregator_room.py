@@ -140,9 +140,10 @@ class AggregatorRoom:
     def store(self) -> EventStore:
         return self.log.store
 
-    def another_closer(self, kinds: str = "month") -> PeriodCloser:
+    def another_closer(self, kinds: str = "month", doubt: Callable[[], str] = lambda: "") -> PeriodCloser:
         """A closer such as another replica has."""
-        return PeriodCloser(self.store, self.clock, self.windows, parse_period_kinds(kinds, "kinds"), GRACE)
+        chosen = parse_period_kinds(kinds, "kinds")
+        return PeriodCloser(self.store, self.clock, self.windows, chosen, GRACE, doubt=doubt)
 
     def another_restater(self, every_s: float = 0.0, doubt: Callable[[], str] = lambda: "") -> PeriodRestater:
         """A restater such as another replica has."""

@@ -77,18 +77,6 @@ def test_late_usage_restates_the_month_that_it_belongs_to(room: AggregatorRoom) 
     assert (event.restatement, event.previous_position, event.position) == (1, closing.position, position)
 
 
-def test_nothing_is_restated_while_the_tables_are_known_to_differ_from_the_log(room: AggregatorRoom) -> None:
-    doubts = ["a state differs"]
-    doubting = room.another_restater(doubt=lambda: doubts[0])
-    room.record([call(JANUARY)])
-
-    assert (doubting.restate_changed(), restated(room)) == (0, [])
-    assert doubting.problem() == "no period is restated while usage differs from the log"
-
-    doubts[0] = ""
-    assert (doubting.restate_changed(), doubting.problem()) == (1, "")
-
-
 def test_a_restatement_counts_up_to_where_it_says(room: AggregatorRoom) -> None:
     """openmeter #2191: a cut-off that is not the one that was counted to."""
     room.record([call(JANUARY)])
