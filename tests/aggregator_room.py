@@ -23,6 +23,7 @@ from services.aggregator.api.usage import Usage
 from services.aggregator.api.usage_events import UsageEvents
 from services.aggregator.check.checker import UsageChecker
 from services.aggregator.closer import PeriodCloser
+from services.aggregator.corrections.turn import Turn
 from services.aggregator.deadline import Deadline
 from services.aggregator.definition import Definition
 from services.aggregator.meter import METER, CreateMeter, meter_stream
@@ -130,8 +131,9 @@ class AggregatorRoom:
         self.usage = Usage(self.store, self.windows, self.clock)
         self.totals = Totals(self.store, self.windows, self.clock)
         self.usage_events = UsageEvents(self.store, self.windows)
-        self.corrections = Corrections(self.store, self.windows, self.clock)
-        self.backfills = Backfills(self.store, self.windows, self.clock)
+        turn = Turn()
+        self.corrections = Corrections(self.store, self.windows, self.clock, turn=turn)
+        self.backfills = Backfills(self.store, self.windows, self.clock, turn=turn)
         self.unmatched = Unmatched(self.store, self.windows)
         self.checker = UsageChecker(self.store, self.windows, self.clock, PARTITIONS)
         self.closed = Periods(self.store, self.windows, self.periods, self.clock)

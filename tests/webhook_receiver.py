@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from aiohttp import web
 from standardwebhooks import Webhook
@@ -87,10 +88,23 @@ class Receiver:
         return port
 
     async def _end(self) -> None:
-        """Stop listening, and let the loop close the sockets of the last connections before it is stopped."""
+        """Stop listening, and let the loop close the sockets of the last connections before it is stopped.
+
+        A sender that connected at this very moment was accepted by nobody; such connections are cut.
+        """
         await self._runner.cleanup()
         for _ in range(LOOP_TURNS):
             await asyncio.sleep(0)
+            for transport in self._transports():
+                transport.abort()
+
+    def _transports(self) -> list[asyncio.Transport]:
+        """The connections that the loop still watches; nobody else knows them."""
+        selector: Any = vars(self._loop)["_selector"]
+        watched = selector.get_map().values()
+        handles = [handle for key in watched for handle in key.data if handle is not None]
+        owners = [getattr(handle._callback, "__self__", None) for handle in handles]
+        return [owner for owner in owners if isinstance(owner, asyncio.Transport)]
 
     async def _receive(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}

@@ -19,6 +19,7 @@ from services.aggregator.check.checking import Checking
 from services.aggregator.check.settings import CHECK_SETTINGS, check_workers
 from services.aggregator.closer import PeriodCloser
 from services.aggregator.correction_face import CORRECTION_SERVICE, CorrectionFace
+from services.aggregator.corrections.turn import Turn
 from services.aggregator.fold_bell import FoldBell
 from services.aggregator.period_kind import parse_period_kinds
 from services.aggregator.restater import PeriodRestater
@@ -70,7 +71,10 @@ def build(context: Context) -> Service:
     closer = PeriodCloser(store, clock, windows, kinds, grace_period(settings), archive, checking.problem)
     every_s = settings.seconds("METERLOG_RESTATE_EVERY_S")
     restater = PeriodRestater(store, clock, windows, every_s, archive, checking.problem)
-    corrections = CorrectionFace(Corrections(store, windows, clock, archive), Backfills(store, windows, clock, archive))
+    turn = Turn()
+    corrections = CorrectionFace(
+        Corrections(store, windows, clock, archive, turn), Backfills(store, windows, clock, archive, turn)
+    )
     storage = StorageFace(StorageArchive(archiver), UsageChecks(checking))
     checks = check_workers(settings, checking, windows)
     return Service(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,7 +23,14 @@ from services.eventstore.usage_batch import TEXT
 from services.kernel.errors import NotFound
 
 SCANNED_BATCHES_MAX = 1_000
-"""Batches that one page of a list looks into; a page that finds little in them is short and has a next one."""
+SCANNED_USAGE_EVENTS_MAX = 200_000
+"""Batches, and usage events give or take one batch, that one page of a list looks into.
+
+A page that finds little in them is short and has a next one.
+"""
+
+SCANNING_SHARE = 0.75
+"""Of the time that a call has, the part after which its page ends where it is, so that its caller can go on there."""
 
 BEFORE_ALL = (0, -1)
 """The place behind which a list begins."""
@@ -71,7 +79,12 @@ def find_usage(source: UsageSnapshot, usage_source: str, usage_id: str, deadline
 def list_usage(
     source: UsageSnapshot, choice: Choice, behind: tuple[int, int], limit: int, deadline: Deadline
 ) -> UsagePage:
-    """Up to `limit` usage events behind a place (position, row), in the order of the log."""
+    """Up to `limit` usage events behind a place (position, row), in the order of the log.
+
+    A page ends early, with a place to go on behind, when it has looked at much, or for most of the time. Raises
+    TimedOut when there was no time to look into one batch.
+    """
+    long_enough = Deadline.after(deadline.left_s() * SCANNING_SHARE)
     places = batches_behind(
         source.connection,
         source.tables,
@@ -81,15 +94,32 @@ def list_usage(
         start_us=choice.start_us,
         end_us=choice.end_us,
     )
+    scanned = _first_of(places)
     found: list[StandingUsage] = []
-    for event in _in_order(source, places):
+    for place, event in zip(scanned, _in_order(source, scanned), strict=True):
         deadline.require()
         for standing in _chosen_in(source, event, choice, behind):
             found.append(standing)
             if len(found) == limit:
                 return UsagePage(tuple(found), (standing.position, standing.row))
-    is_last = len(places) < SCANNED_BATCHES_MAX
-    return UsagePage(tuple(found), None if is_last else (places[-1].position, places[-1].usage_event_count))
+        if not long_enough.left_s():
+            return UsagePage(tuple(found), _end_of(place))
+    is_last = len(scanned) == len(places) < SCANNED_BATCHES_MAX
+    return UsagePage(tuple(found), None if is_last else _end_of(scanned[-1]))
+
+
+def _first_of(places: list[BatchPlace]) -> list[BatchPlace]:
+    """Those that one page looks into, at least one."""
+    counted = accumulate(place.usage_event_count for place in places)
+    return [
+        place
+        for place, count in zip(places, counted, strict=True)
+        if count - place.usage_event_count < SCANNED_USAGE_EVENTS_MAX
+    ]
+
+
+def _end_of(place: BatchPlace) -> tuple[int, int]:
+    return place.position, place.usage_event_count
 
 
 def _backwards(source: UsageSnapshot) -> Iterator[list[BatchPlace]]:

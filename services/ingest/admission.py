@@ -2,11 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
-from services.kernel.clock import monotonic_s
 from services.kernel.errors import Overloaded
 
 USAGE_EVENTS_ADMITTED_MAX = 100_000
@@ -15,8 +15,8 @@ COLUMN_ROWS_A_ROW: Final = 4
 """So many usage events in columns take the memory of one in rows."""
 JSON_MEMORY_FACTOR: Final = 4
 """JSON takes so many times its bytes once it is read."""
-ROOM_WAIT_S: Final = 30.0
-"""How long a stream is not read on because there is no room, until its next batch is refused."""
+WAITING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes of batches of streams that were read and wait their turn; on top of them none waits."""
 
 _RESERVE_DIVISOR: Final = 4
 """The last quarter is kept for clients that have little under way, so that a noisy one never takes all."""
@@ -29,36 +29,44 @@ class Admission:
     def __init__(self) -> None:
         self._usage_events: Counter[str] = Counter()
         self._bytes: Counter[str] = Counter()
+        self._waiting_bytes = 0
         self._freed = asyncio.Event()
 
-    @contextmanager
-    def held(self, client: str, usage_events: int, size_bytes: int) -> Iterator[None]:
-        """Let a client's request in until the end of the block; raises Overloaded when too much is under way."""
-        if not self._has_room(client, usage_events, size_bytes):
+    def enter(self, client: str, usage_events: int, size_bytes: int) -> Callable[[], None]:
+        """Let a client's request in until what is returned is called; raises Overloaded when too much is under way."""
+        if not self.has_room(client, usage_events, size_bytes):
             raise Overloaded(
                 f"{self._usage_events.total()} usage events are waiting to be recorded; wait, then send the same again"
             )
         self._change(client, usage_events, size_bytes)
+        return partial(self._leave, client, usage_events, size_bytes)
+
+    @contextmanager
+    def waiting(self, size_bytes: int) -> Iterator[bool]:
+        """Whether a batch may wait its turn until the end of the block: not when others fill WAITING_BYTES_MAX."""
+        may_wait = self._waiting_bytes + size_bytes <= WAITING_BYTES_MAX
+        counted = size_bytes if may_wait else 0
+        self._waiting_bytes += counted
         try:
-            yield
+            yield may_wait
         finally:
-            self._change(client, -usage_events, -size_bytes)
-            self._freed.set()
+            self._waiting_bytes -= counted
 
     async def wait_for_room(self, client: str, usage_events: int, size_bytes: int) -> None:
-        """Return when such a request would be let in, or after ROOM_WAIT_S."""
-        deadline = monotonic_s() + ROOM_WAIT_S
-        while not self._has_room(client, usage_events, size_bytes):
+        """Return when such a request would be let in; the caller sets a timeout."""
+        while not self.has_room(client, usage_events, size_bytes):
             self._freed.clear()
-            try:
-                await asyncio.wait_for(self._freed.wait(), deadline - monotonic_s())
-            except TimeoutError:
-                return
+            await self._freed.wait()
 
-    def _has_room(self, client: str, usage_events: int, size_bytes: int) -> bool:
+    def has_room(self, client: str, usage_events: int, size_bytes: int) -> bool:
+        """Whether such a request would be let in now."""
         return _is_room(self._usage_events, client, usage_events, USAGE_EVENTS_ADMITTED_MAX) and _is_room(
             self._bytes, client, size_bytes, BYTES_ADMITTED_MAX
         )
+
+    def _leave(self, client: str, usage_events: int, size_bytes: int) -> None:
+        self._change(client, -usage_events, -size_bytes)
+        self._freed.set()
 
     def _change(self, client: str, usage_events: int, size_bytes: int) -> None:
         self._usage_events[client] += usage_events

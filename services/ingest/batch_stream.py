@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from services.kernel.errors import Unavailable
+from services.kernel.errors import DomainError, Unavailable
 
 BATCHES_UNDER_WAY_MAX: Final = 16
 
@@ -27,16 +28,24 @@ class Draining:
         await self._begun.wait()
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """That a batch was let in, and counts until `leave` is called; or why it is refused."""
+
+    leave: Callable[[], None]
+    refused: DomainError | None = None
+
+
 class BatchStream(Generic[Request, Response]):
-    """One stream. `wait_for_room` returns when a batch may be begun; `answer` records it, and tells a refusal, too."""
+    """One stream. `enter` lets a batch in when it may be begun; `answer` records it, and tells a refusal, too."""
 
     def __init__(
         self,
-        wait_for_room: Callable[[Request], Awaitable[None]],
-        answer: Callable[[Request], Awaitable[Response]],
+        enter: Callable[[Request], Awaitable[Entry]],
+        answer: Callable[[Request, Entry], Awaitable[Response]],
         draining: Draining,
     ) -> None:
-        self._wait_for_room = wait_for_room
+        self._enter = enter
         self._answer = answer
         self._draining = draining
         self._answers: asyncio.Queue[asyncio.Task[Response] | None] = asyncio.Queue()
@@ -65,13 +74,17 @@ class BatchStream(Generic[Request, Response]):
         try:
             async for request in requests:
                 await self._may_begin.acquire()
-                await self._wait_for_room(request)
-                self._answers.put_nowait(asyncio.create_task(self._begun(request)))
+                self._begin(request, await self._enter(request))
         finally:
             self._answers.put_nowait(None)
 
-    async def _begun(self, request: Request) -> Response:
-        return await self._answer(request)
+    def _begin(self, request: Request, entry: Entry) -> None:
+        answer = asyncio.create_task(self._begun(request, entry))
+        answer.add_done_callback(lambda _: entry.leave())  # also when it is cancelled before its first step
+        self._answers.put_nowait(answer)
+
+    async def _begun(self, request: Request, entry: Entry) -> Response:
+        return await self._answer(request, entry)
 
     async def _stop(self, reading: "asyncio.Task[None]") -> None:
         await self._draining.wait()

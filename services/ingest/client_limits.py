@@ -24,8 +24,6 @@ CALLS_CONCURRENT: Final = Setting(
 )
 BURST_S: Final = 2
 """A client that was quiet may send at once what it may send in so many seconds."""
-WAIT_S_MAX: Final = 30.0
-"""How long a stream is not read on for its client's rate, until its next batch is refused."""
 
 _CALLS_RETRY_AFTER_S: Final = 0.1
 
@@ -91,10 +89,10 @@ class ClientLimits:
             self._bucket(client).tokens -= usage_events
 
     async def wait(self, client: str) -> None:
-        """Return when the client may send again, or after WAIT_S_MAX."""
+        """Return when the client may send again, if no other call of it is first; the caller sets a timeout."""
         wait_s = self.wait_s(client)
         if wait_s > 0:
-            await asyncio.sleep(min(wait_s, WAIT_S_MAX))
+            await asyncio.sleep(wait_s)
 
     def wait_s(self, client: str) -> float:
         """Seconds until the client may send again; 0 for now."""

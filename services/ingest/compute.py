@@ -6,10 +6,12 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+ROW_BYTES = 256
+"""Bytes of a usage event of ordinary size; a larger one is the work of several."""
 LOOP_ROWS_MAX = 2_000
 """Rows worked on between two turns of the event loop: about five milliseconds."""
 
 
 async def computed(rows: int, work: Callable[[], T]) -> T:
-    """What `work` on so many rows returns: few are worked on here and now, many in a thread."""
+    """What `work` on so many rows of ordinary size returns: few are worked on here and now, many in a thread."""
     return work() if rows <= LOOP_ROWS_MAX else await asyncio.to_thread(work)

@@ -109,7 +109,7 @@ class DedupeIndex:
         """
         if fold.checkpoint.version != self.version(partition) + 1:
             return False
-        if len(self._newest) >= self._limits.spill_keys or self._folds >= self._limits.spill_folds:
+        if self.is_spill_due():
             self._spill()
         fail_at("index.before_commit")
         self._newest.add(fold.keys["hi"], fold.keys["lo"], fold.contents, fold.checkpoint.position)
@@ -118,6 +118,10 @@ class DedupeIndex:
         self._position = max(self._position, fold.checkpoint.position)
         fail_at("index.after_commit")
         return True
+
+    def is_spill_due(self) -> bool:
+        """Whether the next fold writes a run first, and may wait for a merge for it; any thread may ask."""
+        return len(self._newest) >= self._limits.spill_keys or self._folds >= self._limits.spill_folds
 
     def digest(self) -> str:
         """The digests over every key, in key order: `<with its content>-<with its position>`."""

@@ -117,8 +117,11 @@ class GroupRecorder:
             log.warning("usage recorded, dedupe index behind", stream=str(self._stream), reason=error.message)
 
     async def _with_index(self, rows: int, work: Callable[[DedupeIndex], T]) -> T:
-        """What work with the caught-up index returns: on few rows it is done here and now, on many in a thread."""
-        if rows <= LOOP_ROWS_MAX:
+        """What work with the caught-up index returns: on few rows it is done here and now, on many in a thread.
+
+        So is what meets a spill that is due, which waits for the disk.
+        """
+        if rows <= LOOP_ROWS_MAX and not self._live.is_spill_due():
             async with self._live.at_hand() as index:
                 return work(index)
         return await asyncio.to_thread(self._with_lent_index, work)
@@ -146,11 +149,14 @@ class GroupRecorder:
             async with self._live.at_hand() as index:
                 version = index.version(self._partition)
             folds = await asyncio.to_thread(read_folds, self._store, self._partition, version, self._live.digests)
-            async with self._live.at_hand() as index:
-                for fold in folds:
-                    index.fold(self._partition, fold)
+            await asyncio.to_thread(self._fold_all, folds)
             if len(folds) < READ_EVENTS_MAX:
                 return
+
+    def _fold_all(self, folds: Sequence[Fold]) -> None:
+        with self._live.lent_caught_up() as index:
+            for fold in folds:
+                index.fold(self._partition, fold)
 
     def _written(self, appended: Appended) -> Written:
         return Written(self._stream, appended.version, appended.position, appended.leaves[-1], appended.recorded_at)

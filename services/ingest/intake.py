@@ -1,21 +1,26 @@
 """What every door does with a request: limits, admission, the backfill's source, validation, recording, the report."""
 
+import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from services.ingest.admission import Admission
 from services.ingest.backfill import Backfills
 from services.ingest.client_limits import ClientLimits
-from services.ingest.compute import computed
+from services.ingest.compute import ROW_BYTES, computed
 from services.ingest.recorder import Recorder
 from services.ingest.recording import Commitment, Recording, nothing_recorded
 from services.ingest.usage_report import UsageReport
 from services.ingest.validate import Validated
 from services.kernel.clock import Clock, epoch_us
+from services.kernel.errors import Overloaded
 from services.rpc.authorization import EVERYBODY
 from services.rpc.interceptor import caller_of_call
+
+TURN_WAIT_S: Final = 30.0
+"""How long a stream is not read on for its client's rate and for room, until its next batch is refused."""
 
 Validate: TypeAlias = Callable[[int, str], Validated]
 """Takes the clock in microseconds since 1970, and what stands before every source."""
@@ -30,6 +35,10 @@ class Asked:
     size_bytes: int
     is_atomic: bool
     backfill: str
+
+    def work(self) -> int:
+        """What it is to validate, in usage events of ordinary size: a single one may be as large as ten thousand."""
+        return max(self.usage_events, self.size_bytes // ROW_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +79,48 @@ class Intake:
         """How many calls have not ended."""
         return self._limits.calls_under_way()
 
-    async def wait_for_room(self, asked: Asked) -> None:
-        """Return when `take` would let such a request in, or after a while."""
-        await self._limits.wait(_client())
-        await self._admission.wait_for_room(_client(), asked.weight, asked.size_bytes)
+    async def enter(self, asked: Asked) -> Callable[[], None]:
+        """Let a batch of a stream in as soon as it may, until what is returned is called.
+
+        Raises Overloaded when that lasts longer than TURN_WAIT_S, or at once when too much waits already.
+        """
+        client = _client()
+        with self._admission.waiting(asked.size_bytes) as may_wait, suppress(TimeoutError):
+            async with asyncio.timeout(TURN_WAIT_S if may_wait else 0):
+                await self._turn(client, asked)
+        return self._enter_now(client, asked)  # nothing is awaited since: the turn is still its own
 
     async def take(self, asked: Asked, validate: Validate) -> Taken:
         """Record what is valid; told when it is durable. Raises Overloaded when too much is under way."""
-        client = _client()
-        with self._admission.held(client, asked.weight, asked.size_bytes):
-            self._limits.take(client, asked.usage_events)
-            prefix = await self._backfills.prefix(asked.backfill)
-            now_us = epoch_us(self._clock.now())
-            validated = await computed(asked.usage_events, lambda: validate(now_us, prefix))
-            recording = await self._recording(validated, asked)
-        self.report.count(client, validated.problems, recording)
+        leave = self._enter_now(_client(), asked)
+        try:
+            return await self.take_entered(asked, validate)
+        finally:
+            leave()
+
+    async def take_entered(self, asked: Asked, validate: Validate) -> Taken:
+        """As `take`, for what was let in by `enter`."""
+        prefix = await self._backfills.prefix(asked.backfill)
+        now_us = epoch_us(self._clock.now())
+        validated = await computed(asked.work(), lambda: validate(now_us, prefix))
+        recording = await self._recording(validated, asked)
+        self.report.count(_client(), validated.problems, recording)
         return Taken(validated, recording)
+
+    async def _turn(self, client: str, asked: Asked) -> None:
+        """Return when `_enter_now` would let it in; others may be first each time, and then it waits on."""
+        while self._limits.wait_s(client) > 0 or not self._admission.has_room(client, asked.weight, asked.size_bytes):
+            await self._limits.wait(client)
+            await self._admission.wait_for_room(client, asked.weight, asked.size_bytes)
+
+    def _enter_now(self, client: str, asked: Asked) -> Callable[[], None]:
+        leave = self._admission.enter(client, asked.weight, asked.size_bytes)
+        try:
+            self._limits.take(client, asked.usage_events)
+        except Overloaded:
+            leave()
+            raise
+        return leave
 
     async def _recording(self, validated: Validated, asked: Asked) -> Recording:
         if not len(validated.rows):

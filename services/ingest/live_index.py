@@ -53,6 +53,11 @@ class LiveIndex:
         """Whether the index last in use was dropped because it broke."""
         return self._has_broken
 
+    def is_spill_due(self) -> bool:
+        """Whether the next fold takes a while; any thread may ask."""
+        index = self._index
+        return index is not None and index.is_spill_due()
+
     def put(self, generation: int, index: DedupeIndex) -> None:
         """Take an index into use that still has to catch up; there must be none."""
         assert self._index is None, "an index is in use"

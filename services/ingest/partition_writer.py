@@ -125,7 +125,7 @@ class PartitionWriter:
         """The group of these members; None when there are none, or when they were answered with an error."""
         if not members:
             return None
-        rows = sum(len(waiting.usage) for waiting in members)
+        rows = sum(waiting.usage.work() for waiting in members)
         parts, commitment = [waiting.usage for waiting in members], members[0].commitment
         with _refusing(members):
             return await computed(rows, lambda: self._prepare(parts, commitment))

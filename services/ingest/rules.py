@@ -89,8 +89,10 @@ def property_problems(column: Sequence[Mapping[str, str]], refused: Collection[i
 
 
 def _are_properties_quick(column: Sequence[Mapping[str, str]]) -> bool:
+    if max(map(len, column)) > PROPERTIES_MAX:
+        return False
     keys = set().union(*column)
-    if max(map(len, column)) > PROPERTIES_MAX or len(keys) > PROPERTY_KEYS_MAX or not all(map(is_property_key, keys)):
+    if len(keys) > PROPERTY_KEYS_MAX or not all(map(is_property_key, keys)):
         return False
     texts = list(chain.from_iterable(map(_texts_of, column)))
     return max(map(len, texts), default=0) <= PROPERTY_TEXT_CHARACTERS_MAX and "\0" not in "".join(texts)

@@ -11,10 +11,10 @@ from services.ingest.admission import COLUMN_ROWS_A_ROW, JSON_MEMORY_FACTOR
 from services.ingest.answer import columns_answer, receipts, report_answer, results
 from services.ingest.arrow_usage import validate_stream
 from services.ingest.batch_size import require_batch_size
-from services.ingest.batch_stream import BatchStream, Draining
+from services.ingest.batch_stream import BatchStream, Draining, Entry
 from services.ingest.cloud_event import validate_cloud_events
 from services.ingest.cloud_event_request import cloud_events
-from services.ingest.intake import Asked, Intake, Taken
+from services.ingest.intake import Asked, Intake, Taken, Validate
 from services.ingest.validate import validate
 from services.kernel.errors import DomainError
 from services.rpc.errors import shortened, status_code
@@ -61,7 +61,7 @@ class IngestFace(ingest_pb2_grpc.IngestServiceServicer):
         context: grpc.aio.ServicerContext[ingest_pb2.RecordUsageStreamRequest, ingest_pb2.RecordUsageStreamResponse],
     ) -> AsyncIterator[ingest_pb2.RecordUsageStreamResponse]:
         """Record batches, each answered in its turn when it is durable."""
-        stream = BatchStream(self._wait_for_room, self._stream_answer, self._draining)
+        stream = BatchStream(self._stream_entry, self._stream_answer, self._draining)
         with self._intake.call():
             async for answer in stream.answers(request_iterator):
                 yield answer
@@ -105,15 +105,21 @@ class IngestFace(ingest_pb2_grpc.IngestServiceServicer):
         """What was sent to this process since its start."""
         return report_answer(self._intake.report)
 
-    async def _wait_for_room(self, request: ingest_pb2.RecordUsageStreamRequest) -> None:
-        await self._intake.wait_for_room(_asked(len(request.events), request))
+    async def _stream_entry(self, request: ingest_pb2.RecordUsageStreamRequest) -> Entry:
+        try:
+            require_batch_size(len(request.events))
+            return Entry(await self._intake.enter(_asked(len(request.events), request)))
+        except DomainError as error:
+            return Entry(lambda: None, error)
 
     async def _stream_answer(
-        self, request: ingest_pb2.RecordUsageStreamRequest
+        self, request: ingest_pb2.RecordUsageStreamRequest, entry: Entry
     ) -> ingest_pb2.RecordUsageStreamResponse:
         try:
             with self._intake.refusals():
-                taken = await self._taken(request)
+                if entry.refused is not None:
+                    raise entry.refused
+                taken = await self._intake.take_entered(*_rows(request))
         except DomainError as error:
             return ingest_pb2.RecordUsageStreamResponse(sequence=request.sequence, refusal=_refusal(error))
         return ingest_pb2.RecordUsageStreamResponse(
@@ -122,10 +128,15 @@ class IngestFace(ingest_pb2_grpc.IngestServiceServicer):
             receipts=receipts(taken.recording),
         )
 
-    async def _taken(self, request: ingest_pb2.RecordUsageRequest | ingest_pb2.RecordUsageStreamRequest) -> Taken:
+    async def _taken(self, request: ingest_pb2.RecordUsageRequest) -> Taken:
         require_batch_size(len(request.events))
-        asked = _asked(len(request.events), request)
-        return await self._intake.take(asked, lambda now_us, prefix: validate(request.events, now_us, prefix))
+        return await self._intake.take(*_rows(request))
+
+
+def _rows(request: RowsRequest) -> tuple[Asked, Validate]:
+    """What a request for rows asks for, and how it is validated."""
+    asked = _asked(len(request.events), request)
+    return asked, lambda now_us, prefix: validate(request.events, now_us, prefix)
 
 
 def _count(json: bytes) -> int:

@@ -21,6 +21,10 @@ class UsageColumns:
     def __len__(self) -> int:
         return int(self.batch.num_rows)
 
+    def work(self) -> int:
+        """The rows: columns are in the form of the log already."""
+        return len(self)
+
     def property_keys(self) -> set[str]:
         """Every property key that there is a column for."""
         return set(property_keys(self.batch))

@@ -7,13 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from services.eventstore.usage_batch import usage_batch_of
+from services.ingest.compute import ROW_BYTES
 from services.ingest.partition import rows_by_partition
+
+_PROPERTIES_A_ROW: Final = 4
+"""So many properties of a usage event are as much work as the rest of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,11 @@ class UsageRows:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def work(self) -> int:
+        """What it is to make columns of them, in rows of ordinary size."""
+        texts = [text for properties in self.properties for text in properties.values()]
+        return max(len(self), len(texts) // _PROPERTIES_A_ROW, sum(map(len, texts)) // ROW_BYTES)
 
     def take(self, rows: Sequence[int]) -> "UsageRows":
         """The usage events of these rows, in this order."""

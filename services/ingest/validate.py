@@ -9,7 +9,14 @@ import numpy as np
 from meterlog.ingest.v1.ingest_pb2 import UsageEvent
 from services.ingest.joined_usage import Usage
 from services.ingest.problem import Problem
-from services.ingest.rules import identifier_problems, property_problems, source_problems, time_problems, value_problems
+from services.ingest.rules import (
+    PROPERTIES_MAX,
+    identifier_problems,
+    property_problems,
+    source_problems,
+    time_problems,
+    value_problems,
+)
 from services.ingest.same_keys import Rows
 from services.ingest.usage_rows import UsageRows
 
@@ -63,7 +70,7 @@ class UsageFields:
     nanos: list[int]
     is_time_set: list[bool]
     values: list[str]
-    properties: list[dict[str, str]]
+    properties: list[Mapping[str, str]]
 
     @staticmethod
     def of(events: Sequence[UsageEvent]) -> "UsageFields":
@@ -79,7 +86,7 @@ class UsageFields:
             [time.nanos for time in times],
             [event.HasField("time") for event in events] if 0 in seconds else [True] * len(events),
             [event.value or DEFAULT_VALUE for event in events],
-            [{key: properties[key] for key in properties} for properties in [event.properties for event in events]],
+            [_copied(event.properties) for event in events],
         )
 
     def problems(self, now_us: int, prefix: str, refused: Mapping[int, Problem]) -> dict[int, Problem]:
@@ -119,3 +126,8 @@ class UsageFields:
             [Decimal(value) for value in self.values],
             self.properties,
         )
+
+
+def _copied(properties: Mapping[str, str]) -> Mapping[str, str]:
+    """A dict, which is read faster; too many are left as they are, for they are only counted."""
+    return properties if len(properties) > PROPERTIES_MAX else {key: properties[key] for key in properties}

@@ -156,6 +156,10 @@ def test_a_period_that_is_not_over_does_not_close(room: AggregatorRoom) -> None:
     with pytest.raises(RuleViolated) as refusal:
         close(room)
     assert refusal.value.reason == "PERIOD_NOT_OVER"
+    assert str(refusal.value) == (
+        "the month from 2024-01-01T00:00:00Z ends at 2024-02-01T00:00:00Z, and it is 2024-01-31T23:59:59Z; "
+        "close it when it is over"
+    )
     assert listed(room) == []
 
 

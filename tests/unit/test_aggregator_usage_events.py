@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -119,3 +120,63 @@ def test_an_instant_outside_the_calendar_is_refused(room: AggregatorRoom) -> Non
     with pytest.raises(InvalidInput) as refusal:
         room.usage_events.list(request, WAIT_S)
     assert refusal.value.field == "end_at"
+
+
+@pytest.mark.parametrize(("first", "end"), [("start_at", "end_at"), ("recorded_from", "recorded_until")])
+@pytest.mark.parametrize("length", [timedelta(0), timedelta(days=-1)])
+def test_a_reversed_range_is_refused_and_not_answered_as_empty(
+    room: AggregatorRoom, first: str, end: str, length: timedelta
+) -> None:
+    instants: dict[str, Any] = {first: to_timestamp(NOW), end: to_timestamp(NOW + length)}
+    with pytest.raises(InvalidInput) as refusal:
+        room.usage_events.list(api.ListUsageEventsRequest(**instants), WAIT_S)
+    assert (refusal.value.field, refusal.value.reason) == (end, "RANGE_REVERSED")
+
+
+def test_a_page_looks_at_a_bounded_number_of_usage_events(
+    room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.aggregator.usage_events.SCANNED_USAGE_EVENTS_MAX", 3)
+
+    first = room.usage_events.list(api.ListUsageEventsRequest(subject="cat"), WAIT_S)
+
+    assert (list(first.events), first.next_page_token == "") == ([], False)
+    assert listed(room, subject="cat") == [4]
+    assert listed(room) == [0, 1, 2, 3, 4]
+
+
+def test_a_list_that_takes_most_of_its_time_goes_on_in_the_next_page(
+    room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.aggregator.usage_events.SCANNING_SHARE", 0.0)
+
+    first = room.usage_events.list(api.ListUsageEventsRequest(), WAIT_S)
+
+    assert ([int(usage.value) for usage in first.events], first.next_page_token == "") == ([0, 1], False)
+    assert listed(room) == [0, 1, 2, 3, 4]
+
+
+def test_usage_of_another_state_is_passed_over_in_columns(
+    room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("a usage event that is not asked for became a value")
+
+    monkeypatch.setattr("services.aggregator.corrections.standing._usage", never)
+    monkeypatch.setattr("services.aggregator.corrections.standing._acting", never)
+
+    assert listed(room, state=api.USAGE_STATE_CANCELLED) == []
+    with pytest.raises(AssertionError):
+        listed(room, state=api.USAGE_STATE_COUNTED)
+
+
+@pytest.mark.parametrize("page_size", [1, 2, 100])
+def test_usage_events_become_values_a_few_at_a_time_and_none_is_lost(
+    room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch, page_size: int
+) -> None:
+    monkeypatch.setattr("services.aggregator.corrections.standing.VALUES_AT_ONCE", 2)
+    room.log.record([event(number) for number in range(5, 10)])
+    room.catch_up()
+
+    assert listed(room, page_size=page_size) == list(range(10))
+    assert listed(room, page_size=page_size, state=api.USAGE_STATE_COUNTED) == list(range(10))

@@ -100,3 +100,48 @@ def test_a_call_without_time_left_decides_nothing(lasting_room: AggregatorRoom) 
     with pytest.raises(TimedOut):
         lasting_room.corrections.cancel(api.CancelUsageRequest(key="c", names=[name(0)], reason="wrong"), 0)
     assert lasting_room.store.head().position == head
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (api.UsageName(id="0-0-0"), "name.source"),
+        (api.UsageName(source="test"), "name.id"),
+        (api.UsageName(source="test", id="0-0-0", position=-1), "name.position"),
+    ],
+)
+def test_the_name_of_an_amendment_is_refused_by_the_field_that_the_request_has(
+    lasting_room: AggregatorRoom, wrong: api.UsageName, field: str
+) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        amend(lasting_room, "a", 0, name=wrong, value="1")
+    assert refusal.value.field == field
+
+
+def test_amending_what_was_never_recorded_says_so_of_its_one_name(lasting_room: AggregatorRoom) -> None:
+    with pytest.raises(NotFound, match=r"^name: no usage event") as refusal:
+        amend(lasting_room, "a", 99, value="1")
+    assert refusal.value.reason == "USAGE_EVENT_NOT_FOUND"
+
+
+def test_no_backfill_and_no_meter_is_decided_after_the_deadline(lasting_room: AggregatorRoom) -> None:
+    room = lasting_room
+    head = room.store.head().position
+    meter = usage_api.Meter(slug="late", event_type="call", aggregation=usage_api.AGGREGATION_COUNT)
+    for ask in (
+        lambda: room.backfills.open(api.OpenBackfillRequest(key="late", reason="lost"), 0),
+        lambda: room.backfills.revert(api.RevertBackfillRequest(key="late", reason="wrong"), 0),
+        lambda: room.meters.create(usage_api.CreateMeterRequest(meter=meter), 0),
+        lambda: room.meters.redefine(
+            usage_api.RedefineMeterRequest(slug="greatest", meter=meter_as("greatest"), expected_version=1), 0
+        ),
+        lambda: room.meters.update(usage_api.UpdateMeterRequest(slug="greatest", unit="calls"), 0),
+        lambda: room.meters.archive(usage_api.ArchiveMeterRequest(slug="greatest"), 0),
+    ):
+        with pytest.raises(TimedOut):
+            ask()
+    assert room.store.head().position == head
+
+
+def meter_as(slug: str) -> usage_api.Meter:
+    return usage_api.Meter(slug=slug, event_type="call", aggregation=usage_api.AGGREGATION_MIN)

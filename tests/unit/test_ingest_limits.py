@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from google.rpc.status_pb2 import Status
 from services.ingest import admission
 from services.ingest.admission import Admission
 from services.ingest.client_limits import CALLS_CONCURRENT, USAGE_PER_SECOND, ClientLimits
+from services.ingest.intake import Asked
 from services.kernel.errors import InvalidInput, Overloaded
+from services.rpc.authorization import EVERYBODY
 from services.rpc.errors import RETRY_AFTER_MS, status_details
 from services.rpc.settings import Settings
 from tests.ingest_room import Replica, Room, open_room, usage, words
@@ -25,6 +28,13 @@ class Time:
 
     def __call__(self) -> float:
         return self.now_s
+
+
+@contextmanager
+def held(room: Admission, client: str, usage_events: int, size_bytes: int) -> Iterator[None]:
+    leave = room.enter(client, usage_events, size_bytes)
+    yield
+    leave()
 
 
 @pytest.fixture
@@ -111,25 +121,25 @@ def test_a_client_over_its_rate_is_refused_and_told_when_to_come_back(room: Room
 def test_the_last_quarter_of_the_room_is_for_clients_that_hold_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "USAGE_EVENTS_ADMITTED_MAX", 80)
     room = Admission()
-    with room.held("noisy", 60, 0):
-        with pytest.raises(Overloaded), room.held("noisy", 1, 0):
+    with held(room, "noisy", 60, 0):
+        with pytest.raises(Overloaded), held(room, "noisy", 1, 0):
             pass
-        with room.held("quiet", 10, 0), room.held("third", 9, 0):
-            with pytest.raises(Overloaded), room.held("quiet", 1, 0):
+        with held(room, "quiet", 10, 0), held(room, "third", 9, 0):
+            with pytest.raises(Overloaded), held(room, "quiet", 1, 0):
                 pass
-            with pytest.raises(Overloaded), room.held("fourth", 2, 0):
+            with pytest.raises(Overloaded), held(room, "fourth", 2, 0):
                 pass
-    with room.held("noisy", 80, 0):
+    with held(room, "noisy", 80, 0):
         pass
 
 
 def test_bytes_are_shared_in_the_same_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "BYTES_ADMITTED_MAX", 80)
     room = Admission()
-    with room.held("noisy", 1, 60):
-        with pytest.raises(Overloaded), room.held("noisy", 1, 1):
+    with held(room, "noisy", 1, 60):
+        with pytest.raises(Overloaded), held(room, "noisy", 1, 1):
             pass
-        with room.held("quiet", 1, 20):
+        with held(room, "quiet", 1, 20):
             pass
 
 
@@ -144,7 +154,7 @@ def test_who_waits_for_room_goes_on_when_there_is_some(monkeypatch: pytest.Monke
             await room.wait_for_room("b", 8, 0)
             order.append("let in")
 
-        with room.held("a", 1, 0):
+        with held(room, "a", 1, 0):
             waiter = asyncio.create_task(waiting())
             await asyncio.sleep(0)
             order.append("freed")
@@ -152,6 +162,18 @@ def test_who_waits_for_room_goes_on_when_there_is_some(monkeypatch: pytest.Monke
 
     asyncio.run(hold_on())
     assert order == ["freed", "let in"]
+
+
+def test_of_twelve_streams_of_a_client_over_its_rate_none_is_refused(room: Room) -> None:
+    limits = ClientLimits(1_000, 10)
+    replica = Replica(room.store, room.folder / "a", room.clock, limits=limits)
+
+    async def entered() -> int:
+        limits.take(EVERYBODY.name, 2_010)
+        asked = Asked(usage_events=10, weight=10, size_bytes=1, is_atomic=False, backfill="")
+        return len(await asyncio.gather(*[replica.intake.enter(asked) for _ in range(12)]))
+
+    assert room.runner.run(entered()) == 12
 
 
 def test_a_refused_request_leaves_the_room_as_it_was(room: Room) -> None:

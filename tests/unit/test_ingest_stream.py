@@ -11,8 +11,8 @@ import pytest
 
 from meterlog.ingest.v1.ingest_pb2 import RecordUsageStreamRequest, RecordUsageStreamResponse, UsageEvent
 from meterlog.ingest.v1.ingest_pb2_grpc import IngestServiceStub
-from services.ingest import admission, batch_stream
-from services.ingest.batch_stream import BatchStream, Draining
+from services.ingest import admission, batch_stream, intake
+from services.ingest.batch_stream import BatchStream, Draining, Entry
 from services.ingest.server import INGEST_SERVICE
 from services.kernel.errors import Unavailable
 from tests.ingest_room import WAIT_S, Replica, Room, open_room, until, usage, words
@@ -97,11 +97,43 @@ def test_a_stream_waits_where_a_call_would_be_refused(
 
 def test_a_stream_that_waits_too_long_is_told_so(replica: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "USAGE_EVENTS_ADMITTED_MAX", 1)
-    monkeypatch.setattr(admission, "ROOM_WAIT_S", 0.0)
+    monkeypatch.setattr(intake, "TURN_WAIT_S", 0.0)
 
     (answer,) = sent(replica, batches([usage("e-1"), usage("e-2")]))
 
     assert (answer.refusal.code, answer.refusal.reason) == (8, "OVERLOADED")
+
+
+def test_of_twelve_streams_that_want_the_same_room_none_is_refused(
+    room: Room, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "USAGE_EVENTS_ADMITTED_MAX", 8)
+    with connected(replica) as stub:
+        calls = [
+            stub.RecordUsageStream(
+                iter(batches(*[[usage(f"e-{stream}-{batch}-{row}") for row in range(6)] for batch in range(4)])),
+                timeout=WAIT_S,
+            )
+            for stream in range(12)
+        ]
+        answers = [answer for call in calls for answer in call]
+
+    assert [words(answer.results) for answer in answers] == [["recorded"] * 6] * 48
+    assert len(room.recorded()) == 12 * 4 * 6
+
+
+def test_when_too_much_waits_what_has_no_room_is_refused_at_once(
+    room: Room, replica: Replica, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "USAGE_EVENTS_ADMITTED_MAX", 1)
+    monkeypatch.setattr(admission, "WAITING_BYTES_MAX", 0)
+    monkeypatch.setattr(intake, "TURN_WAIT_S", 10 * WAIT_S)
+
+    too_much, small = sent(replica, batches([usage("e-1"), usage("e-2")], [usage("e-3")]))
+
+    assert (too_much.refusal.code, too_much.refusal.reason) == (8, "OVERLOADED")
+    assert words(small.results) == ["recorded"]
+    assert room.recorded_ids() == ["e-3"]
 
 
 def test_a_producer_that_goes_away_leaves_nothing_behind(room: Room, replica: Replica) -> None:
@@ -129,10 +161,16 @@ def test_a_service_that_stops_answers_what_it_has_read_and_no_more(room: Room, r
         yield from batches([usage("e-1")], [usage("e-2")])
         go_on.wait(WAIT_S)
 
-    with connected(replica) as stub:
-        call = stub.RecordUsageStream(forever(), timeout=WAIT_S)
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    def register(server: grpc.aio.Server) -> None:
+        loops.append(asyncio.get_running_loop())
+        replica.face.register(server)
+
+    with served([(INGEST_SERVICE, register)]) as address, grpc.insecure_channel(address) as channel:
+        call = IngestServiceStub(channel).RecordUsageStream(forever(), timeout=WAIT_S)
         answers = [next(call), next(call)]
-        replica.face.drain()
+        loops[0].call_soon_threadsafe(replica.face.drain)
         with pytest.raises(grpc.RpcError) as ended:
             next(call)
         go_on.set()
@@ -150,12 +188,12 @@ def test_no_more_batches_are_read_than_may_be_under_way() -> None:
             read.append(number)
             yield number
 
-    async def never(_number: int) -> int:
+    async def never(_number: int, _entry: Entry) -> int:
         await asyncio.Event().wait()
         return 0
 
-    async def at_once(_number: int) -> None:
-        return None
+    async def at_once(_number: int) -> Entry:
+        return Entry(lambda: None)
 
     async def read_for_a_while() -> None:
         stream = BatchStream(at_once, never, Draining())
@@ -179,12 +217,12 @@ def test_what_was_read_is_answered_when_the_service_stops_in_the_middle() -> Non
             draining.begin()
             await asyncio.Event().wait()
 
-        async def answer(number: int) -> int:
+        async def answer(number: int, _entry: Entry) -> int:
             await gate.wait()
             return number
 
-        async def at_once(_number: int) -> None:
-            return None
+        async def at_once(_number: int) -> Entry:
+            return Entry(lambda: None)
 
         stream = BatchStream(at_once, answer, draining)
         asyncio.get_running_loop().call_later(0, gate.set)

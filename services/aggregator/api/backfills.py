@@ -23,6 +23,7 @@ from services.aggregator.corrections.decision import (
     require_correction_key,
     require_decision,
 )
+from services.aggregator.corrections.turn import Turn
 from services.aggregator.deadline import Deadline
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
@@ -44,17 +45,20 @@ class Backfills:
         windows: ProjectionRunner[UsageTables],
         clock: Clock,
         archive: ArchivedUsage | None = None,
+        turn: Turn | None = None,
     ) -> None:
+        """`turn` is that of all who decide about the same usage in this process; None: this is the only one."""
         self._store = store
         self._windows = windows
         self._clock = clock
         self._archive = archive
+        self._turn = turn or Turn()
 
     def open(self, request: api.OpenBackfillRequest, left_s: float) -> api.OpenBackfillResponse:
         """Open a backfill."""
         deadline = Deadline.after(left_s)
         key = _key(request.key)
-        self._run(key, Open(opening_of(request, self._decision(request))))
+        self._run(key, Open(opening_of(request, self._decision(request))), deadline)
         return api.OpenBackfillResponse(backfill=self._message(key, deadline))
 
     def close(self, request: api.CloseBackfillRequest, left_s: float) -> api.CloseBackfillResponse:
@@ -63,20 +67,22 @@ class Backfills:
         key, decision = _key(request.key), self._decision(request)
         if request.expected_count < 0:
             raise InvalidInput("expected_count is below 0; leave it out, or say how many", field="expected_count")
-        backfill = load(self._store, BACKFILL, backfill_stream(key))
-        if backfill is not None and is_closable(key, backfill):
-            self._windows.wait_for_reader(self._store.head().position, deadline.left_s())
-            with snapshot(self._windows, self._store, self._archive) as usage:
-                event = closing_event(usage, backfill.opened, request.expected_count, decision, deadline)
-            deadline.require()
-            self._run(key, Close(event))
+        with self._turn.taken(deadline):
+            backfill = load(self._store, BACKFILL, backfill_stream(key))
+            if backfill is not None and is_closable(key, backfill):
+                self._windows.wait_for_reader(self._store.head().position, deadline.left_s())
+                with snapshot(self._windows, self._store, self._archive) as usage:
+                    event = closing_event(usage, backfill.opened, request.expected_count, decision, deadline)
+                self._run(key, Close(event), deadline)
         return api.CloseBackfillResponse(backfill=self._message(key, deadline))
 
     def revert(self, request: api.RevertBackfillRequest, left_s: float) -> api.RevertBackfillResponse:
         """Revert a backfill, open or closed."""
         deadline = Deadline.after(left_s)
         key = _key(request.key)
-        self._run(key, RevertBackfill(key, self._decision(request)))
+        decision = self._decision(request)
+        with self._turn.taken(deadline):
+            self._run(key, RevertBackfill(key, decision), deadline)
         return api.RevertBackfillResponse(backfill=self._message(key, deadline))
 
     def get(self, request: api.GetBackfillRequest) -> api.GetBackfillResponse:
@@ -103,7 +109,9 @@ class Backfills:
             Decision(request.reason, request.decided_by, caller_of_call.get().name, self._clock.now())
         )
 
-    def _run(self, key: str, command: BackfillCommand) -> None:
+    def _run(self, key: str, command: BackfillCommand, deadline: Deadline) -> None:
+        """Raises TimedOut; when the time was over before, nothing is decided."""
+        deadline.require()
         handle(self._store, BACKFILL, backfill_stream(key), command, self._clock.now())
 
     def _message(self, key: str, deadline: Deadline) -> api.Backfill:

@@ -16,7 +16,8 @@ from services.aggregator.corrections.correction import (
 )
 from services.aggregator.corrections.correction_rows import CorrectionRow, list_corrections, read_correction
 from services.aggregator.corrections.decision import Decision, require_correction_key, require_decision
-from services.aggregator.corrections.naming import UsageName, find_named, require_names
+from services.aggregator.corrections.naming import UsageName, find_one, require_name
+from services.aggregator.corrections.turn import Turn
 from services.aggregator.deadline import Deadline
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
@@ -38,11 +39,14 @@ class Corrections:
         windows: ProjectionRunner[UsageTables],
         clock: Clock,
         archive: ArchivedUsage | None = None,
+        turn: Turn | None = None,
     ) -> None:
+        """`turn` is that of all who decide about the same usage in this process; None: this is the only one."""
         self._store = store
         self._windows = windows
         self._clock = clock
         self._archive = archive
+        self._turn = turn or Turn()
 
     def preview(self, request: api.PreviewCancellationRequest, left_s: float) -> api.PreviewCancellationResponse:
         """What a cancellation would hit; nothing is written."""
@@ -67,34 +71,37 @@ class Corrections:
             _position(request.until_position, "until_position", is_required=chooser is not None),
             _count(request.expected_count, is_required=chooser is not None),
         )
-        if not self._is_decided(key, content):
-            self._catch_up(deadline)
-            with snapshot(self._windows, self._store, self._archive) as usage:
-                cancelling = Cancelling(key, resolve(usage, names, chooser, deadline), content, decision)
-                event = cancellation_event(usage, cancelling, deadline)
-            self._run(key, Correct(event, content), deadline)
+        with self._turn.taken(deadline):
+            if not self._is_decided(key, content):
+                self._catch_up(deadline)
+                with snapshot(self._windows, self._store, self._archive) as usage:
+                    cancelling = Cancelling(key, resolve(usage, names, chooser, deadline), content, decision)
+                    event = cancellation_event(usage, cancelling, deadline)
+                self._run(key, Correct(event, content), deadline)
         return api.CancelUsageResponse(correction=correction_message(self._row(key, deadline)))
 
     def amend(self, request: api.AmendUsageRequest, left_s: float) -> api.AmendUsageResponse:
         """Give one usage event another value, or other properties."""
         deadline = Deadline.after(left_s)
         key = require_correction_key(request.key, "key")
-        name = UsageName(request.name.source, request.name.id, request.name.position)
-        require_names([name], "name")
+        name = require_name(UsageName(request.name.source, request.name.id, request.name.position), "name")
         decision = self._decision(request)
         content = amendment_content(request, decision)
-        if not self._is_decided(key, content):
-            self._catch_up(deadline)
-            with snapshot(self._windows, self._store, self._archive) as usage:
-                (found,) = find_named(usage, [name], deadline)
-            self._run(key, Correct(amendment_event(key, found, content, decision), content), deadline)
+        with self._turn.taken(deadline):
+            if not self._is_decided(key, content):
+                self._catch_up(deadline)
+                with snapshot(self._windows, self._store, self._archive) as usage:
+                    found = find_one(usage, name, deadline)
+                self._run(key, Correct(amendment_event(key, found, content, decision), content), deadline)
         return api.AmendUsageResponse(correction=correction_message(self._row(key, deadline)))
 
     def revert(self, request: api.RevertCorrectionRequest, left_s: float) -> api.RevertCorrectionResponse:
         """Revert a correction, as though it had never been."""
         deadline = Deadline.after(left_s)
         key = require_correction_key(request.key, "key")
-        self._run(key, Revert(key, self._decision(request)), deadline)
+        decision = self._decision(request)
+        with self._turn.taken(deadline):
+            self._run(key, Revert(key, decision), deadline)
         return api.RevertCorrectionResponse(correction=correction_message(self._row(key, deadline)))
 
     def get(self, request: api.GetCorrectionRequest) -> api.GetCorrectionResponse:

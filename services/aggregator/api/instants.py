@@ -15,6 +15,11 @@ def parse_instant(timestamp: Timestamp, field: str) -> datetime:
     return from_timestamp(timestamp)
 
 
+def instant_text(instant: datetime) -> str:
+    """An instant in UTC as messages say it: ISO 8601 with "Z", to the second."""
+    return instant.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
 def missing(field: str) -> InvalidInput:
     """The refusal of a request without a required instant."""
     return InvalidInput(f"{field} is missing; send it", field=field, reason="FIELD_MISSING")

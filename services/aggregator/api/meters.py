@@ -53,7 +53,7 @@ class Meters:
         definition = parse_definition(request.meter)
         if load(self._store, METER, meter_stream(definition.slug)) is None:
             self._require_few_groups(definition, deadline)
-        meter = self._run(definition.slug, CreateMeter(definition, self._clock.now()), deadline.left_s())
+        meter = self._run(definition.slug, CreateMeter(definition, self._clock.now()), deadline)
         return api.CreateMeterResponse(meter=meter_message(meter))
 
     def redefine(self, request: api.RedefineMeterRequest, left_s: float) -> api.RedefineMeterResponse:
@@ -65,7 +65,7 @@ class Meters:
         if standing is not None and definition.group_by != standing.definition.group_by:
             self._require_few_groups(replace(definition, effective_from=effective_from), deadline)
         command = RedefineMeter(definition, effective_from, request.expected_version, self._clock.now())
-        return api.RedefineMeterResponse(meter=meter_message(self._run(slug, command, deadline.left_s())))
+        return api.RedefineMeterResponse(meter=meter_message(self._run(slug, command, deadline)))
 
     def preview(self, request: api.PreviewMeterRequest, left_s: float) -> api.PreviewMeterResponse:
         """What a meter would say of past usage, beside what it says now."""
@@ -82,13 +82,13 @@ class Meters:
         slug = require_slug(request.slug, "slug")
         name = request.display_name if request.HasField("display_name") else None
         unit = request.unit if request.HasField("unit") else None
-        meter = self._run(slug, UpdateMeter(slug, name, unit, self._clock.now()), left_s)
+        meter = self._run(slug, UpdateMeter(slug, name, unit, self._clock.now()), Deadline.after(left_s))
         return api.UpdateMeterResponse(meter=meter_message(meter))
 
     def archive(self, request: api.ArchiveMeterRequest, left_s: float) -> api.ArchiveMeterResponse:
         """Archive a meter."""
         slug = require_slug(request.slug, "slug")
-        meter = self._run(slug, ArchiveMeter(slug, self._clock.now()), left_s)
+        meter = self._run(slug, ArchiveMeter(slug, self._clock.now()), Deadline.after(left_s))
         return api.ArchiveMeterResponse(meter=meter_message(meter))
 
     def get(self, request: api.GetMeterRequest) -> api.GetMeterResponse:
@@ -111,10 +111,12 @@ class Meters:
         with snapshot(self._windows, self._store, self._archive) as usage:
             require_few_groups(usage, definition, deadline)
 
-    def _run(self, slug: str, command: MeterCommand, left_s: float) -> Meter:
+    def _run(self, slug: str, command: MeterCommand, deadline: Deadline) -> Meter:
+        """Raises TimedOut; when the time was over before, nothing is decided."""
+        deadline.require()
         outcome = handle(self._store, METER, meter_stream(slug), command, self._clock.now())
         if outcome.appended is not None:
-            self._windows.wait_for(outcome.appended.position, left_s)
+            self._windows.wait_for(outcome.appended.position, deadline.left_s())
         assert outcome.state is not None, "a command either refuses or leaves a meter"
         return outcome.state
 

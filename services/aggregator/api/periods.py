@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import TypeAlias
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.api.instants import missing, parse_instant
+from services.aggregator.api.instants import instant_text, missing, parse_instant
 from services.aggregator.api.period_message import closed_message
 from services.aggregator.archived_usage import ArchivedUsage
 from services.aggregator.closed_periods import ClosedChoice, find_closed, list_closed
@@ -150,7 +150,7 @@ def _unknown_period(text: str) -> InvalidInput:
 
 def _not_over(kind: PeriodKind, span: Span, now: datetime) -> RuleViolated:
     return RuleViolated(
-        f"the {kind.key} from {span.start.isoformat()} ends at {span.end.isoformat()}, and it is {now.isoformat()}; "
-        "close it when it is over",
+        f"the {kind.key} from {instant_text(span.start)} ends at {instant_text(span.end)}, and it is "
+        f"{instant_text(now)}; close it when it is over",
         reason="PERIOD_NOT_OVER",
     )

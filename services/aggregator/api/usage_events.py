@@ -4,6 +4,7 @@ from datetime import datetime
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.api.condition_message import parse_conditions
+from services.aggregator.api.correction_message import require_order
 from services.aggregator.api.instants import parse_instant
 from services.aggregator.corrections.standing import Standing, StandingUsage
 from services.aggregator.deadline import Deadline
@@ -54,19 +55,31 @@ class UsageEvents:
 
 
 def _choice(source: UsageSnapshot, request: api.ListUsageEventsRequest) -> Choice:
-    start, end = _instant(request, "start_at"), _instant(request, "end_at")
+    start, end = _range(request, "start_at", "end_at")
+    recorded_from, recorded_until = _range(request, "recorded_from", "recorded_until")
     return Choice(
         subject=request.subject,
         type=request.type,
-        start_us=None if start is None else epoch_us(start),
-        end_us=None if end is None else epoch_us(end),
+        start_us=_optional_us(start),
+        end_us=_optional_us(end),
         source=request.source,
         meter=_meter(source, request.meter),
         conditions=parse_conditions(request.conditions, "conditions"),
         standing=_standing(request.state),
-        recorded_from=_instant(request, "recorded_from"),
-        recorded_until=_instant(request, "recorded_until"),
+        recorded_from=recorded_from,
+        recorded_until=recorded_until,
     )
+
+
+def _range(request: api.ListUsageEventsRequest, first: str, end: str) -> tuple[datetime | None, datetime | None]:
+    """Both ends, as far as they are given; raises InvalidInput for a range that nothing can lie in."""
+    start, stop = _instant(request, first), _instant(request, end)
+    require_order(_optional_us(start), _optional_us(stop), end, first)
+    return start, stop
+
+
+def _optional_us(instant: datetime | None) -> int | None:
+    return None if instant is None else epoch_us(instant)
 
 
 def _instant(request: api.ListUsageEventsRequest, field: str) -> datetime | None:

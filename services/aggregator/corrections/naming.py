@@ -40,12 +40,7 @@ def require_names(names: Sequence[UsageName], field: str) -> tuple[UsageName, ..
         )
     seen: set[tuple[str, str]] = set()
     for index, name in enumerate(names):
-        require_identifier(name.source, f"{field}[{index}].source")
-        require_identifier(name.id, f"{field}[{index}].id")
-        if name.position < 0:
-            raise InvalidInput(
-                f"{field}[{index}].position is below 0; leave it out", field=f"{field}[{index}].position"
-            )
+        require_name(name, f"{field}[{index}]")
         if (name.source, name.id) in seen:
             raise InvalidInput(
                 f'{field}[{index}] repeats "{name.id[:60]}" of "{name.source[:60]}"; leave it out',
@@ -56,8 +51,36 @@ def require_names(names: Sequence[UsageName], field: str) -> tuple[UsageName, ..
     return tuple(names)
 
 
+def require_name(name: UsageName, field: str) -> UsageName:
+    """`name`, when it can name a usage event; raises InvalidInput that names the field in it."""
+    require_identifier(name.source, f"{field}.source")
+    require_identifier(name.id, f"{field}.id")
+    if name.position < 0:
+        raise InvalidInput(f"{field}.position is below 0; leave it out", field=f"{field}.position")
+    return name
+
+
+def find_one(source: UsageSnapshot, name: UsageName, deadline: Deadline) -> RecordedUsage:
+    """The usage event of a name; raises NotFound."""
+    found = _find(source, [name], deadline)
+    if not found:
+        raise _not_recorded("name", name)
+    return found[name.source, name.id]
+
+
 def find_named(source: UsageSnapshot, names: Sequence[UsageName], deadline: Deadline) -> list[RecordedUsage]:
     """The usage events of these names, in their order; raises NotFound for the first that was never recorded."""
+    found = _find(source, names, deadline)
+    for index, name in enumerate(names):
+        if (name.source, name.id) not in found:
+            raise _not_recorded(f"names[{index}]", name)
+    return [found[name.source, name.id] for name in names]
+
+
+def _find(
+    source: UsageSnapshot, names: Sequence[UsageName], deadline: Deadline
+) -> dict[tuple[str, str], RecordedUsage]:
+    """Those of the usage events that were recorded, by source and id."""
     found: dict[tuple[str, str], RecordedUsage] = {}
     placed = {(name.source, name.id) for name in names if name.position}
     at_places = batches_at(source.connection, source.tables, sorted({name.position for name in names if name.position}))
@@ -69,10 +92,7 @@ def find_named(source: UsageSnapshot, names: Sequence[UsageName], deadline: Dead
         found.update(_named_in(event, searched - found.keys()))
         if searched <= found.keys():
             break
-    for index, name in enumerate(names):
-        if (name.source, name.id) not in found:
-            raise _not_recorded(index, name)
-    return [found[name.source, name.id] for name in names]
+    return found
 
 
 def _backwards(source: UsageSnapshot) -> Iterator[list[BatchPlace]]:
@@ -112,10 +132,10 @@ def _named_in(event: RecordedEvent, wanted: set[tuple[str, str]]) -> dict[tuple[
     }
 
 
-def _not_recorded(index: int, name: UsageName) -> NotFound:
+def _not_recorded(field: str, name: UsageName) -> NotFound:
     where = f"at position {name.position}" if name.position else "in the log"
     return NotFound(
-        f'names[{index}]: no usage event "{name.id[:64]}" of source "{name.source[:64]}" was recorded {where}; '
+        f'{field}: no usage event "{name.id[:64]}" of source "{name.source[:64]}" was recorded {where}; '
         "check all three, or leave the position out",
         reason="USAGE_EVENT_NOT_FOUND",
     )

@@ -19,6 +19,9 @@ from services.eventstore.event import Position
 from services.eventstore.usage_batch import PROPERTY_PREFIX, TEXT, property_column
 from services.kernel.clock import epoch_us, from_epoch_us
 
+VALUES_AT_ONCE = 256
+"""Usage events that are turned from columns into values at once."""
+
 
 class Standing(StrEnum):
     """Whether a usage event counts, and if not, why."""
@@ -61,36 +64,34 @@ def standings(
 ) -> Iterator[StandingUsage]:
     """The usage events of one batch (as recorded, all columns) that meet `is_met` by what they say, in their order.
 
-    Only those that stand as `standing`, unless that is None.
+    Only those that stand as `standing`, unless that is None. They are chosen in columns, and become values a few at a
+    time: who takes one page pays for one page.
     """
     usage = _with_columns(usage, force, recorded_at)
     said = amended(usage, force.amendments)
     met = pc.indices_nonzero(is_met(said))
-    usage, said = usage.take(met), said.take(met)
-    keys = list(_acting(usage, force))
+    usage, said = usage.take(met).combine_chunks(), said.take(met).combine_chunks()
+    stand = _standings(usage, force)
+    if standing is not None:
+        chosen = pc.indices_nonzero(pc.equal(stand, standing.value))
+        usage, said, stand = usage.take(chosen), said.take(chosen), stand.take(chosen)
+    for start in range(0, usage.num_rows, VALUES_AT_ONCE):
+        some = usage.slice(start, VALUES_AT_ONCE).combine_chunks()
+        acting = _acting(some, force)
+        now = said.slice(start, VALUES_AT_ONCE).to_pylist()
+        found = stand.slice(start, VALUES_AT_ONCE).to_pylist()
+        for recorded, says, stands, keys in zip(some.to_pylist(), now, found, acting, strict=True):
+            yield _usage(recorded, says, recorded_at, Standing(stands), keys)
+
+
+def _standings(usage: pa.Table, force: Force) -> pa.Array:
+    """For each usage event the value of its Standing; what is cancelled is said first, then what is held."""
     states = states_of(usage, force)
-    changed = {each.place for each in force.amendments}
-    rows = zip(
-        usage.to_pylist(),
-        said.to_pylist(),
-        states.is_cancelled.to_pylist(),
-        states.is_held.to_pylist(),
-        keys,
-        strict=True,
-    )
-    for recorded, now, is_cancelled, is_held, acting in rows:
-        is_amended = (recorded["position"], recorded["row"]) in changed
-        found = _standing(is_cancelled=is_cancelled, is_held=is_held, is_amended=is_amended)
-        if standing in (None, found):
-            yield _usage(recorded, now, recorded_at, found, acting)
-
-
-def _standing(*, is_cancelled: bool, is_held: bool, is_amended: bool) -> Standing:
-    if is_cancelled:
-        return Standing.CANCELLED
-    if is_held:
-        return Standing.HELD
-    return Standing.AMENDED if is_amended else Standing.COUNTED
+    places = tuple({each.place for each in force.amendments})
+    is_amended = pc.is_valid(place_numbers(usage, places)) if places else pa.repeat(False, usage.num_rows)
+    found = pc.if_else(is_amended, Standing.AMENDED.value, Standing.COUNTED.value)
+    found = pc.if_else(states.is_held, Standing.HELD.value, found)
+    return pc.if_else(states.is_cancelled, Standing.CANCELLED.value, found)
 
 
 def _with_columns(usage: pa.Table, force: Force, recorded_at: datetime) -> pa.Table:
