@@ -29,8 +29,8 @@ def test_a_fold_that_was_committed_unheard_is_not_repeated(bench: Bench, monkeyp
     write, lost = Database.write, list[str]()
 
     @contextmanager
-    def write_unheard(database: Database) -> Iterator[Connection]:
-        with write(database) as connection:
+    def write_unheard(database: Database, *wait_s: float) -> Iterator[Connection]:
+        with write(database, *wait_s) as connection:
             yield connection
         if not lost:
             lost.append("the answer")
@@ -54,8 +54,8 @@ def test_a_swap_that_was_committed_unheard_is_known_at_once_and_its_tables_stay(
     write, swap_to = Database.write, LiveTables.swap_to
 
     @contextmanager
-    def write_unheard(database: Database) -> Iterator[Connection]:
-        with write(database) as connection:
+    def write_unheard(database: Database, *wait_s: float) -> Iterator[Connection]:
+        with write(database, *wait_s) as connection:
             yield connection
         raise Unavailable("the server was gone before it answered")
 
