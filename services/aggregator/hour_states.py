@@ -25,9 +25,9 @@ _KEY_TYPES = (pa.int64(), pa.utf8(), pa.utf8())
 
 def state_table(tables: UsageTables, aggregation: Aggregation) -> Table:
     """The table that holds the states of an aggregation."""
-    if "text" in aggregation.columns:
-        return tables.texts
-    return tables.moments if "at_us" in aggregation.columns else tables.amounts
+    if is_packed(aggregation):
+        return tables.amounts
+    return tables.texts if "text" in aggregation.columns else tables.moments
 
 
 def is_packed(aggregation: Aggregation) -> bool:
