@@ -20,6 +20,7 @@ from services.eventstore.event import BEGINNING, Position
 from services.eventstore.store import EventStore
 from services.kernel.calendar import Span
 from services.kernel.clock import Clock, epoch_us
+from services.kernel.errors import TimedOut
 from services.projection.lasting_thread import LastingThread
 from services.projection.runner import ProjectionRunner
 
@@ -127,9 +128,17 @@ class PeriodCloser:
 
     def _look(self, stop: threading.Event) -> None:
         while not stop.wait(LOOK_EVERY_S):
-            if self._windows.is_ready():
+            if self._windows.is_leading():
                 self.close_due()
             self._thread.well()
+
+    def _has_caught_up(self) -> bool:
+        """Whether the fold has passed all that was in the log; while it counts earlier usage, that may take a while."""
+        try:
+            self._windows.wait_for(self._store.head().position, CATCH_UP_TIMEOUT_S)
+        except TimedOut:
+            return False
+        return True
 
     def _may_close(self) -> bool:
         return not self._stop.is_set() and self._windows.is_whole() and not self._doubt()
@@ -147,9 +156,8 @@ class PeriodCloser:
 
         Nothing is counted before the fold has passed what was in the log when the grace period was seen to be over.
         """
-        if not self._may_close():
+        if not self._may_close() or not self._has_caught_up():
             return 0
-        self._windows.wait_for(self._store.head().position, CATCH_UP_TIMEOUT_S)
         subjects = self._closing.open_for(period.kind, period.span, self._closing.subjects(period.news))
         last = BEGINNING
         for some in rounds(subjects, period.span):

@@ -89,7 +89,7 @@ class PeriodRestater:
     def _look(self, stop: threading.Event) -> None:
         next_s = monotonic_s()
         while not stop.wait(LOOK_EVERY_S):
-            if monotonic_s() >= next_s and self._windows.is_ready() and self._may_restate():
+            if monotonic_s() >= next_s and self._windows.is_leading() and self._may_restate():
                 self.restate_changed()
                 next_s = monotonic_s() + self._every_s
             self._thread.well()

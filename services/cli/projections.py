@@ -86,6 +86,7 @@ def projection_document(service: Service, found: projection.Projection) -> dict[
         "parked_events": found.parked_events,
         "skipped_events": found.skipped_events,
         "rebuild_runs": found.rebuild_runs,
+        "leader": found.leader,
         "held_rebuilds": [{"position": held.position, "events": held.events} for held in found.held_rebuilds],
     }
 
@@ -114,6 +115,8 @@ def _state(found: projection.Projection) -> Text:
         return Text("events are parked", "yellow")
     if not found.caught_up:
         return Text("catching up", "yellow")
+    if found.leader:
+        return Text(f"follows {found.leader}", "green")
     return Text("being rebuilt" if found.rebuild_runs else "folds", "green")
 
 

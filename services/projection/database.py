@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from services.kernel.errors import InvalidInput, TimedOut, Unavailable
 from services.projection.database_sqlite import SqliteTables
 from services.projection.database_url import FIELD, is_postgres
+from services.projection.owner_lock import Follows
 
 WRITE_TIMEOUT_S = 30.0
 FOLD_WAIT_S = 3_600.0
@@ -23,40 +24,93 @@ OWNER = "tables"
 class Backend(Protocol):
     """One kind of database. `readers` gives snapshots that cannot write; `writer` writes as the only process.
 
-    Whoever loses the right to be the only one can write no more.
+    Whoever loses the right to be the only one can write no more. Where read models are shared, `writer` raises Follows
+    while another process has it.
     """
 
     readers: Engine
     writer: Engine
+    is_shared: bool
 
     def translated(self) -> AbstractContextManager[None]:
         """Raise the database's errors as errors that a caller can act on."""
+
+    def writing_process(self) -> str:
+        """The process that writes, where read models are shared; empty when none does."""
+
+    def alone(self, what: str, wait_s: float) -> AbstractContextManager[None]:
+        """While no other process that shares the read models does `what`; the database ends a wait of `wait_s`."""
 
     def close(self) -> None:
         """Let go of files and connections."""
 
 
 class Database:
-    """Read models, one process at a time. Rebuilt from the log when lost, so they need not outlive a crash."""
+    """Read models, written by one process at a time. Rebuilt from the log when lost, so they need not outlive a crash.
+
+    Processes that share them all read; one of them leads: it writes, and another takes over when it is gone.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._writing = threading.Lock()
         self._is_closed = False
+        self._is_leading = not backend.is_shared
 
     @staticmethod
-    def open(url: str, owner: str = OWNER) -> "Database":
+    def open(url: str, owner: str = OWNER, *, is_shared: bool = False) -> "Database":
         """Open or create the read models of the service `owner`: `sqlite:///<file>`, or `postgresql://…`.
 
         In PostgreSQL each owner has a schema of its own, `meterlog_<owner>`, so that all services may share a database;
         `?schema=<name>` in the URL makes it `<name>_<owner>`. Raises InvalidInput for another URL, RuleViolated
         (DATABASE_IN_USE) when another process has these read models open, Unavailable when they cannot be used.
+        `is_shared` read models in PostgreSQL may be open in many processes; a file of SQLite never is.
         """
         if is_postgres(url):
             from services.projection.database_postgres import PostgresTables
 
-            return Database(PostgresTables(url, owner))
+            return Database(PostgresTables(url, owner, is_shared=is_shared))
         return Database(SqliteTables(_sqlite_file(url), url))
+
+    @property
+    def is_leading(self) -> bool:
+        """Whether this process was the one that writes when it was last looked at."""
+        return self._is_leading
+
+    def leads(self) -> bool:
+        """Whether this process is the one that writes; takes that place when nobody has it."""
+        if not self._backend.is_shared or not self._writing.acquire(blocking=False):
+            return self._is_leading  # who writes at this moment finds out by itself
+        try:
+            self._require_open()
+            self._is_leading = self._takes_the_lead()
+        finally:
+            self._writing.release()
+        return self._is_leading
+
+    def leader(self) -> str:
+        """The process that writes; empty when it is this one, or when none does."""
+        if self._is_leading:
+            return ""
+        self._require_open()
+        with self._backend.translated():
+            return self._backend.writing_process()
+
+    def require_leading(self) -> None:
+        """For what only the process that writes can do: raises Follows, which names that process."""
+        if not self._is_leading:
+            name = self.leader() or "none at this moment"
+            raise Follows(
+                f"this replica follows the one that folds ({name}), and only that one can do this; ask it",
+                metadata={"leader": name},
+            )
+
+    @contextmanager
+    def alone(self, what: str, wait_s: float) -> Iterator[None]:
+        """While no other process that shares the read models does `what`. Raises TimedOut after `wait_s`."""
+        self._require_open()
+        with self._backend.alone(what, wait_s):
+            yield
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -74,6 +128,9 @@ class Database:
             self._require_open()
             with self._backend.translated(), self._backend.writer.begin() as connection:
                 yield connection
+        except Follows:
+            self._is_leading = False
+            raise
         finally:
             self._writing.release()
 
@@ -82,6 +139,17 @@ class Database:
         if not self._is_closed:
             self._is_closed = True
             self._backend.close()
+
+    def _takes_the_lead(self) -> bool:
+        """A session that holds the lock is a look away; another one is tried only when nobody holds it."""
+        with self._backend.translated():
+            if not self._is_leading and self._backend.writing_process():
+                return False
+            try:
+                with self._backend.writer.connect():
+                    return True
+            except Follows:
+                return False
 
     def _require_open(self) -> None:
         """Whoever is late must not open it anew, when another process may have it by now."""

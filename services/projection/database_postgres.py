@@ -1,13 +1,12 @@
-"""Read models in PostgreSQL: a schema for each owner, which belongs to one process at a time.
+"""Read models in PostgreSQL: a schema for each owner, which one process at a time may write.
 
-Only the session that holds the owner's advisory lock writes: whoever loses that session has lost its transaction with
-it, and a new session writes nothing before it holds the lock again.
+Only the session that holds the owner's lock writes: whoever loses that session has lost its transaction with it, and a
+new session writes nothing before it holds the lock again. Shared read models are read by other processes meanwhile,
+one of which takes the lock when it is free.
 """
 
-import hashlib
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import psycopg
@@ -17,11 +16,11 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Connection, Engine, create_engine, event
 
 from services.eventstore.postgres.connection import BoundedConnection
-from services.kernel.clock import monotonic_s
-from services.kernel.errors import InvalidInput, RuleViolated
+from services.kernel.errors import InvalidInput, TimedOut, Unavailable
 from services.projection.database_url import FIELD, TablesAddress
 from services.projection.generations import GENERATIONS, create_table
 from services.projection.open_cursors import close_cursors_when_returned
+from services.projection.owner_lock import OwnerLock, session_name
 from services.projection.postgres_errors import translated
 
 READERS_MAX: Final = 12
@@ -29,7 +28,7 @@ READERS_MAX: Final = 12
 READER_TIMEOUT_S: Final = 5.0
 CONNECT_TIMEOUT_S: Final = 5
 LOCK_TIMEOUT_S: Final = 10.0
-LOCK_PAUSE_S: Final = 0.1
+PREPARE_TIMEOUT_S: Final = 30.0
 STATEMENT_TIMEOUT_S: Final = 120
 REPLY_TIMEOUT_S: Final = 125.0
 """For a server that says nothing, or a network that does not: a little longer than a statement may run there."""
@@ -51,23 +50,25 @@ _SESSION: Final = {
     "tcp_keepalives_idle": "15",
     "tcp_keepalives_interval": "5",
     "tcp_keepalives_count": "3",
-    "application_name": "meterlog",
 }
 
 
 class PostgresTables:
     """Snapshots are REPEATABLE READ and read only; the writer is one session, which holds the owner's lock."""
 
-    def __init__(self, url: str, owner: str) -> None:
+    def __init__(self, url: str, owner: str, *, is_shared: bool = False) -> None:
         """Connect, take the lock, create the schema where it is missing.
 
         Raises InvalidInput for a URL or a database that cannot serve, RuleViolated (DATABASE_IN_USE) when another
-        process holds the lock, Unavailable when the server cannot be reached.
+        process holds the lock, Unavailable when the server cannot be reached. Shared read models are opened whoever
+        holds the lock.
         """
+        self.is_shared = is_shared
         self._address = TablesAddress.parse(url, owner)
+        self._lock = OwnerLock(self._address)
         self.writer = _engine(self._address, 1)
         self.readers = _engine(self._address, READERS_MAX)
-        _take_lock_when_connected(self.writer, self._address)
+        self._lock.take_when_connected(self.writer, 0 if is_shared else LOCK_TIMEOUT_S, is_shared=is_shared)
         _read_only_when_connected(self.readers)
         try:
             with self.translated():
@@ -87,16 +88,43 @@ class PostgresTables:
         self.readers.dispose()
         self.writer.dispose()
 
+    def writing_process(self) -> str:
+        """The process that holds the lock, as it is called among the sessions; empty when none does."""
+        with self.readers.connect() as connection:
+            return self._lock.holder(connection)
+
+    @contextmanager
+    def alone(self, what: str, wait_s: float) -> Iterator[None]:
+        """As in `Backend`."""
+        lock = OwnerLock(self._address, what)
+        with ExitStack() as held:
+            with self.translated():
+                connection = held.enter_context(held.enter_context(_brief(self._address)).begin())
+                is_held = lock.is_taken_in_transaction(connection, wait_s)
+            if not is_held:
+                raise TimedOut(f"{what}: another replica was at it for longer than the call's deadline; repeat later")
+            yield
+
     def _prepare(self) -> None:
-        with self.writer.begin() as connection:
-            encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
-            if encoding != "UTF8":
-                raise InvalidInput(
-                    f"the database {self._address} stores text as {encoding}; create one with ENCODING 'UTF8'",
-                    field=FIELD,
-                )
-            _create_schema(connection, self._address.schema)
-            create_table(connection)
+        """Nobody who shares the read models has them before they are prepared, by one at a time."""
+        if not self.is_shared:
+            with self.writer.begin() as connection:
+                self._create(connection)
+            return
+        with _brief(self._address) as engine, engine.begin() as connection:
+            if not OwnerLock(self._address, "preparing").is_taken_in_transaction(connection, PREPARE_TIMEOUT_S):
+                raise Unavailable(f"the read models {self._address} are being prepared by another process; repeat")
+            self._create(connection)
+
+    def _create(self, connection: Connection) -> None:
+        encoding = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+        if encoding != "UTF8":
+            raise InvalidInput(
+                f"the database {self._address} stores text as {encoding}; create one with ENCODING 'UTF8'",
+                field=FIELD,
+            )
+        _create_schema(connection, self._address.schema)
+        create_table(connection)
 
 
 def _engine(address: TablesAddress, connections_max: int) -> Engine:
@@ -113,7 +141,7 @@ def _engine(address: TablesAddress, connections_max: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
-        settings = {**_SESSION, "search_path": f'"{address.schema}"'}
+        settings = {**_SESSION, "application_name": session_name(), "search_path": f'"{address.schema}"'}
         calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
         connection.execute(f"SELECT {calls}", [text for setting in settings.items() for text in setting])
         connection.commit()
@@ -147,21 +175,14 @@ def _connected(address: TablesAddress) -> _Connection:
     return connection
 
 
-def _take_lock_when_connected(engine: Engine, address: TablesAddress) -> None:
-    key = int.from_bytes(hashlib.sha256(f"meterlog read models {address.schema}".encode()).digest()[:8], signed=True)
-
-    @event.listens_for(engine, "connect")
-    def take_lock(connection: Any, _record: Any) -> None:
-        deadline = monotonic_s() + LOCK_TIMEOUT_S
-        while not connection.execute("SELECT pg_try_advisory_lock(%s)", [key]).fetchone()[0]:
-            connection.rollback()
-            if monotonic_s() > deadline:
-                connection.close()
-                raise RuleViolated(
-                    f"another process has the read models {address} open; stop it first", reason="DATABASE_IN_USE"
-                )
-            threading.Event().wait(LOCK_PAUSE_S)
-        connection.commit()
+@contextmanager
+def _brief(address: TablesAddress) -> Iterator[Engine]:
+    """An engine for one session, which ends with the block."""
+    engine = _engine(address, 1)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def _read_only_when_connected(engine: Engine) -> None:

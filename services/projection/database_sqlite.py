@@ -27,6 +27,8 @@ READER_TIMEOUT_S: Final = 5.0
 class SqliteTables:
     """A file lock keeps every other process out; it is gone with the process that holds it."""
 
+    is_shared = False
+
     def __init__(self, file: str, url: str) -> None:
         """Open or create; raises RuleViolated when another process has the file open."""
         path = Path(file)
@@ -46,6 +48,15 @@ class SqliteTables:
             if type(error) not in (DatabaseError, OperationalError):
                 raise
             raise Unavailable(f"the read models cannot be used: {error.orig}; check disk and permissions") from error
+
+    def writing_process(self) -> str:
+        """As in `Backend`: it is this one."""
+        return ""
+
+    @contextmanager
+    def alone(self, _what: str, _wait_s: float) -> Iterator[None]:
+        """As in `Backend`: there is no other process."""
+        yield
 
     def close(self) -> None:
         """Let go of the file."""

@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from services.eventstore.event import BEGINNING, Position, RecordedEvent
 from services.eventstore.store import EventStore
-from services.kernel.errors import TimedOut
+from services.kernel.errors import TimedOut, Unavailable
 from services.kernel.failpoint import fail_at
 from services.projection.bookkeeping import create_bookkeeping, drop_generation
 from services.projection.database import Database
@@ -67,13 +67,23 @@ class LiveTables(Generic[T]):
             self._parked = parked_count(connection, self.generation)
 
     def look_again(self) -> None:
-        """Take the live generation as the database has it: a commit whose answer was lost may have moved it."""
+        """Take the live generation as the database has it: a commit whose answer was lost may have moved it.
+
+        Where another process has folded meanwhile, and left none that is of use, it is as `open` says.
+        """
+        if not self.look_on():
+            self.open()
+
+    def look_on(self) -> bool:
+        """Take the live generation as it stands in the database; False when there is none of this version."""
         with self.folding, self._database.read() as connection:
             standing = live_generation(connection, self._projection.name)
-            if standing is not None:
-                if standing != self.generation:
-                    self._use(standing)
-                self._parked = parked_count(connection, standing)
+            if standing is None or standing.version != self._projection.version:
+                return False
+            if self._folder is None or standing != self.generation:
+                self._use(standing)
+            self._parked = parked_count(connection, standing)
+            return True
 
     @property
     def generation(self) -> Generation:
@@ -115,6 +125,11 @@ class LiveTables(Generic[T]):
         generation = live_generation(connection, self._projection.name)
         if generation is None:
             raise TimedOut(f'projection "{self._projection.name}" has not started yet; repeat later')
+        if generation.version != self._projection.version:
+            raise Unavailable(
+                f'the tables of projection "{self._projection.name}" are of another release, whose replica folds them; '
+                "ask that one"
+            )
         if generation.number not in self._table_sets:
             self._table_sets[generation.number] = TableSet.of(self._projection, generation)
         return self._table_sets[generation.number]
@@ -164,6 +179,9 @@ class LiveTables(Generic[T]):
         return generation
 
     def _use(self, generation: Generation) -> None:
+        if self._folder is not None and self._folder.generation.number == generation.number:
+            self._folder.generation = generation
+            return
         self._folder = Folder(self._store, self._database, self._projection, generation, self._skips, self._park)
 
     def _park(self, connection: Connection, generation: Generation, intake: Intake) -> None:

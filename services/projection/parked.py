@@ -72,6 +72,16 @@ class ParkedEvent:
         )
 
 
+def parked_remark(name: str, count: int) -> str:
+    """That so many events are parked in a projection; empty when none is."""
+    if not count:
+        return ""
+    return (
+        f'events parked in "{name}", unknown to this release: {count}; `meterlog projections parked` lists '
+        "them: upgrade and retry, or skip them"
+    )
+
+
 def create_table(connection: Connection) -> None:
     """Create the table of notes when it is missing."""
     _METADATA.create_all(connection)

@@ -51,6 +51,7 @@ class ProjectionStatus:
     """Where a projection stands. `stop_reason` says why folding stopped, and is empty while it runs.
 
     `parked` counts the events that were set aside and wait for a decision, `skipped` those decided to be left out.
+    `leader` is the process that folds, where that is another one than the one that was asked.
     """
 
     name: str
@@ -63,6 +64,7 @@ class ProjectionStatus:
     skipped: int = 0
     held: tuple[HeldRebuild, ...] = ()
     is_rebuilding: bool = False
+    leader: str = ""
 
 
 class RebuildMode(StrEnum):

@@ -1,22 +1,25 @@
-"""Folds one projection live in a thread of its own, and serves its tables to readers and its repair to operators."""
+"""Folds one projection live in a thread of its own, or follows the replica that does; serves readers and operators."""
 
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
+import structlog
 from sqlalchemy import Connection
 
 from meterlog.events.v1.projection_pb2 import ProjectionEventSkipped
 from services.eventstore.event import BEGINNING, Batch, CaughtUp, Position
 from services.eventstore.store import EventStore
-from services.kernel.clock import monotonic_s
-from services.kernel.errors import InvalidInput, NotFound, Overloaded, RuleViolated, TimedOut, Unavailable
+from services.kernel.errors import NotFound, RuleViolated
+from services.projection.arrivals import Arrivals
 from services.projection.blame import CannotFold
 from services.projection.database import Database
 from services.projection.lasting_thread import LastingThread
 from services.projection.live import LiveTables
-from services.projection.parked import ParkedEvent
+from services.projection.looking_on import LookingOn
+from services.projection.owner_lock import Follows
+from services.projection.parked import ParkedEvent, parked_remark
 from services.projection.projection import (
     Comparison,
     HeldRebuild,
@@ -32,10 +35,9 @@ from services.projection.skipping import Decision, Skips
 
 T = TypeVar("T")
 
-BATCH_MAX = 1_000
-READERS_WAITING_MAX = 16
-"""Readers that may wait for one projection; half of the threads that answer calls."""
+log = structlog.get_logger()
 
+BATCH_MAX = 1_000
 REWIND_LOOK_S = 2.0
 """How often a projection that has nothing to fold looks whether its log is still the same."""
 
@@ -45,13 +47,15 @@ class ProjectionRunner(Generic[T]):
 
     The checkpoint moves in the transaction of the fold, so each event is folded once, whatever crashes. Events that
     this release does not know are parked; an event that the fold refuses stops it, until it can be folded, or is
-    skipped.
+    skipped. Of the processes that share a database one folds; the others look on, and one of them goes on from the
+    checkpoint when that one is gone.
     """
 
     def __init__(
         self, store: EventStore, database: Database, projection: Projection[T], batch_max: int = BATCH_MAX
     ) -> None:
         self._store = store
+        self._database = database
         self._projection = projection
         self._batch_max = batch_max
         self._stop = threading.Event()
@@ -59,11 +63,12 @@ class ProjectionRunner(Generic[T]):
         self._live = LiveTables(store, database, projection, self._skips)
         workshop = Workshop(store, database, projection, self._skips, batch_max, self._stop)
         self._rebuilding = Rebuilding(workshop, self._live)
-        self._moved = threading.Condition()
-        self._readers_waiting = threading.BoundedSemaphore(READERS_WAITING_MAX)
-        self._thread = LastingThread(f"fold {projection.name}", self._follow)
+        self._arrivals = Arrivals(store, projection.name, self.position, self._stop_reason)
+        self._looking_on = LookingOn(store, database, self._live, self._arrivals.tell)
+        self._thread = LastingThread(f"fold {projection.name}", self._work)
         self._watch = LastingThread(f"watch {projection.name}", self._look_for_rewind)
         self._is_caught_up = False
+        self._is_folding = False
         self._stopping: ParkedEvent | None = None
 
     @property
@@ -72,31 +77,38 @@ class ProjectionRunner(Generic[T]):
         return self._projection.name
 
     def start(self) -> None:
-        """Open the live generation (a first or a new one where there is none of this version) and begin to fold.
+        """Open the live generation (a first or a new one where there is none of this version) and begin to fold; or
+        look on, while another replica folds.
 
         Raises RuleViolated (LOG_REWOUND) when the log is not the one that was folded.
         """
-        self._skips.refresh()
-        self._live.open()
-        self._rebuilding.open()
+        if self._database.leads():
+            self._take_over()
         self._thread.start()
         self._watch.start()
 
     def stop(self, timeout_s: float) -> None:
         """Finish the batch in hand and stop; who waits for a position is told so."""
         self._stop.set()
-        with self._moved:
-            self._moved.notify_all()
+        self._arrivals.stop()
         self._thread.stop(timeout_s)
         self._watch.stop(timeout_s)
 
     def is_ready(self) -> bool:
-        """Whether the end of the log has been reached since the start, and folding goes on."""
-        return self._is_caught_up and not self._stop_reason()
+        """Whether the end of the log has been reached since the start, and folding, or looking on, goes on."""
+        return (self._is_caught_up or self._looking_on.is_caught_up) and not self._stop_reason()
+
+    def is_leading(self) -> bool:
+        """Whether this process folds, and so does what one replica does for all; then as `is_ready`."""
+        return self._is_folding and self._database.is_leading and self.is_ready()
+
+    def require_leading(self) -> None:
+        """Raises Follows when another replica folds."""
+        self._database.require_leading()
 
     def problem(self) -> str:
         """Why folding stopped, or that events are parked; empty while all is well."""
-        return self._stop_reason() or self._parked_remark()
+        return self._stop_reason() or parked_remark(self.name, self._live.parked)
 
     def position(self) -> Position:
         """Log position up to which the live tables are folded."""
@@ -113,7 +125,7 @@ class ProjectionRunner(Generic[T]):
         """For what can never be taken back: raises RuleViolated while events are parked (EVENTS_PARKED), and when the
         tables are not of the log as it stands at this moment (LOG_REWOUND).
         """
-        remark = self._parked_remark()
+        remark = parked_remark(self.name, self._live.parked)
         if remark:
             raise RuleViolated(remark, reason="EVENTS_PARKED")
         require_same_log(self._store, self._live.generation)
@@ -123,45 +135,21 @@ class ProjectionRunner(Generic[T]):
 
         Raises TimedOut, and Unavailable when the service stops meanwhile.
         """
-        deadline = monotonic_s() + timeout_s
-        with self._moved:
-            while self._live.position < position:
-                if self._stop.is_set():
-                    raise Unavailable("the service is stopping; repeat later")
-                left = deadline - monotonic_s()
-                if left <= 0 or not self._moved.wait(left):
-                    raise TimedOut(
-                        f'projection "{self.name}" stands at position {self._live.position}, not yet at {position}; '
-                        f"{self._stop_reason() or 'it is catching up'}; repeat later"
-                    )
+        self._arrivals.wait_for(position, timeout_s)
 
     def wait_for_move(self, position: Position, timeout_s: float) -> Position:
         """Where the live tables stand, as soon as that is not `position`; at the latest after `timeout_s`.
 
         For one who follows the fold. Raises Unavailable when the service stops meanwhile.
         """
-        with self._moved:
-            self._moved.wait_for(lambda: self._live.position != position or self._stop.is_set(), timeout_s)
-            if self._stop.is_set():
-                raise Unavailable("the service is stopping; repeat later")
-            return self._live.position
+        return self._arrivals.wait_for_move(position, timeout_s)
 
     def wait_for_reader(self, position: Position, timeout_s: float) -> None:
         """`wait_for` a position that a caller names, bounded so that readers never take all threads that answer calls.
 
-        Raises InvalidInput for a position that the log has not reached, and Overloaded when READERS_WAITING_MAX wait.
+        Raises InvalidInput for a position that the log has not reached, and Overloaded when too many wait.
         """
-        if self._live.position >= position:
-            return
-        head = self._store.head().position
-        if position > head:
-            raise InvalidInput(f"position {position} is behind the log's end, {head}; give one that was answered")
-        if not self._readers_waiting.acquire(blocking=False):
-            raise Overloaded(f'{READERS_WAITING_MAX} readers wait for projection "{self.name}" already; repeat later')
-        try:
-            self.wait_for(position, timeout_s)
-        finally:
-            self._readers_waiting.release()
+        self._arrivals.wait_for_reader(position, timeout_s)
 
     @contextmanager
     def read(self) -> Iterator[tuple[Connection, T]]:
@@ -182,6 +170,7 @@ class ProjectionRunner(Generic[T]):
             skipped=len(self._skips.decisions),
             held=self._rebuilding.held,
             is_rebuilding=self._rebuilding.is_running,
+            leader=self._database.leader(),
         )
 
     def rebuild(
@@ -193,16 +182,19 @@ class ProjectionRunner(Generic[T]):
         examples: int = 0,
     ) -> Comparison:
         """As in `Operable`."""
+        self.require_leading()
         return self._rebuilding.rebuild(mode, progress, start, examples)
 
     def rebuild_until(
         self, *, until: Position, progress: Callable[[RebuildProgress], None], start: Position = BEGINNING
     ) -> HeldRebuild:
         """As in `Operable`."""
+        self.require_leading()
         return self._rebuilding.rebuild_until(until, progress, start)
 
     def discard(self, position: Position | None) -> tuple[HeldRebuild, ...]:
         """As in `Operable`."""
+        self.require_leading()
         return self._rebuilding.discard(position)
 
     def parked(self, after: Position, limit: int) -> tuple[ParkedEvent, ...]:
@@ -219,6 +211,7 @@ class ProjectionRunner(Generic[T]):
 
     def skip(self, position: Position, decision: Decision) -> ProjectionEventSkipped:
         """As in `Operable`."""
+        self.require_leading()
         with self._rebuilding.alone():
             leaf = self._store.leaf_at(position)
             if leaf in self._skips.leaves:
@@ -244,18 +237,29 @@ class ProjectionRunner(Generic[T]):
         )
 
     def _stop_reason(self) -> str:
-        return self._thread.problem or self._watch.problem
+        return self._thread.problem or self._watch.problem or self._looking_on.remark
 
-    def _parked_remark(self) -> str:
-        count = self._live.parked
-        if not count:
-            return ""
-        return (
-            f'events parked in "{self.name}", unknown to this release: {count}; `meterlog projections parked` lists '
-            "them: upgrade and retry, or skip them"
-        )
+    def _work(self, stop: threading.Event) -> None:
+        if self._database.leads():
+            try:
+                self._lead(stop)
+            except Follows:
+                log.warning("another replica folds now", projection=self.name)
+        else:
+            self._is_folding = False
+            self._thread.well()
+            self._looking_on.until_leading(stop)
 
-    def _follow(self, stop: threading.Event) -> None:
+    def _take_over(self) -> None:
+        self._skips.refresh()
+        self._live.open()
+        self._rebuilding.open()
+        self._is_folding = True
+        log.info("folding", projection=self.name, position=self._live.position)
+
+    def _lead(self, stop: threading.Event) -> None:
+        if not self._is_folding:
+            self._take_over()
         self._skips.refresh()
         self._live.look_again()
         news = self._store.subscribe(
@@ -277,10 +281,14 @@ class ProjectionRunner(Generic[T]):
             self._stopping = ParkedEvent.of(refusal.events[0], refusal.why)
             raise
         finally:
-            with self._moved:
-                self._moved.notify_all()
+            self._arrivals.tell()
 
     def _look_for_rewind(self, stop: threading.Event) -> None:
+        """Who folds finds out here, too, that it has lost the lead; who follows, what was decided and is held."""
         while not stop.wait(REWIND_LOOK_S):
-            require_same_log(self._store, self._live.generation)
+            if self._live.number:
+                require_same_log(self._store, self._live.generation)
+                if not (self._is_folding and self._database.leads()):
+                    self._skips.refresh()
+                    self._rebuilding.open()
             self._watch.well()

@@ -28,6 +28,7 @@ def status_message(status: ProjectionStatus, sets_events_aside: bool) -> api.Pro
         held_rebuilds=map(held_message, status.held),
         rebuild_runs=status.is_rebuilding,
         sets_events_aside=sets_events_aside,
+        leader=status.leader,
     )
 
 

@@ -12,7 +12,7 @@ from services.eventstore.memory import MemoryEventStore
 from services.kernel.clock import SimulatedClock
 from services.kernel.errors import DomainError, InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
 from services.projection.database import Database
-from services.projection.runner import READERS_WAITING_MAX
+from services.projection.arrivals import READERS_WAITING_MAX
 from tests.projection_room import NOON, WAIT_S, Bench, SlugProjection
 
 
@@ -117,7 +117,7 @@ def test_however_many_write_at_once_each_reads_what_it_wrote(bench: Bench) -> No
 
 
 def test_waiting_readers_are_bounded(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.projection.runner.READERS_WAITING_MAX", 0)
+    monkeypatch.setattr("services.projection.arrivals.READERS_WAITING_MAX", 0)
     bench.restart(SlugProjection())
     bench.projection.poison = "a"
     bench.runner.start()

@@ -1,5 +1,7 @@
 """The API's methods about checks of usage."""
 
+from collections.abc import Callable
+
 from meterlog.aggregator.v1 import storage_pb2 as api
 from services.aggregator.check.checking import Checking
 from services.aggregator.check.usage_check import Difference, UsageCheck
@@ -15,11 +17,14 @@ SAMPLES_MAX = 100_000
 class UsageChecks:
     """Runs a check for a caller, and says what all of them found."""
 
-    def __init__(self, checking: Checking) -> None:
+    def __init__(self, checking: Checking, require_leading: Callable[[], None] = lambda: None) -> None:
+        """What is found must be known where periods are stated; `require_leading` refuses in other replicas."""
         self._checking = checking
+        self._require_leading = require_leading
 
     def run(self, request: api.CheckUsageRequest, left_s: float) -> api.CheckUsageResponse:
         """One check, for as long as the caller waits."""
+        self._require_leading()
         samples, seed = _parse_samples(request), _parse_seed(request.seed)
         deadline = Deadline.after(left_s)
         if request.all:
@@ -28,6 +33,7 @@ class UsageChecks:
 
     def get(self, _request: api.GetUsageCheckRequest) -> api.GetUsageCheckResponse:
         """The last check, and what was found since the start."""
+        self._require_leading()
         found = self._checking.found
         return api.GetUsageCheckResponse(
             last=None if found.last is None else _message(found.last),

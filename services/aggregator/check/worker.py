@@ -47,7 +47,7 @@ class UsageCheckWorker:
 
     def check_once(self) -> None:
         """One round, when the read model has caught up and holds everything."""
-        if self._windows.is_ready() and self._windows.is_whole():
+        if self._windows.is_leading() and self._windows.is_whole():
             with suppress(Overloaded):
                 self._checking.check_samples(
                     self._samples, 0, Deadline.after(ROUND_TIMEOUT_S), USAGE_EVENTS_OF_A_ROUND_MAX

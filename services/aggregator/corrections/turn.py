@@ -1,25 +1,35 @@
-"""A turn: what is decided about usage by looking at all of it is decided by one caller of this process at a time."""
+"""A turn: what is decided about usage by looking at all of it is decided by one caller at a time, of all replicas."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from threading import Lock
 
 from services.aggregator.deadline import Deadline
 from services.kernel.errors import TimedOut
+from services.projection.database import Database
+
+DECIDING = "deciding about usage"
+
+LOOK_EVERY_S = 1.0
+"""How often who waits looks whether its caller is still there."""
 
 
 class Turn:
     """Held from before the look at what counts until what was decided stands in the log."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database | None = None) -> None:
+        """Replicas meet in `database`; without one there is this process only."""
         self._lock = Lock()
+        self._database = database
 
     @contextmanager
     def taken(self, deadline: Deadline) -> Iterator[None]:
         """Wait for the turn and hold it; raises TimedOut, and then nothing was decided."""
-        if not self._lock.acquire(timeout=deadline.left_s()):
-            raise TimedOut("other corrections were before this one for longer than the call's deadline; repeat it")
+        while not self._lock.acquire(timeout=min(deadline.left_s(), LOOK_EVERY_S)):
+            if not deadline.left_s():
+                raise TimedOut("other corrections were before this one for longer than the call's deadline; repeat it")
         try:
-            yield
+            with self._database.alone(DECIDING, deadline.left_s()) if self._database else nullcontext():
+                yield
         finally:
             self._lock.release()

@@ -106,6 +106,7 @@ class Projection(_message.Message):
     HELD_REBUILDS_FIELD_NUMBER: _builtins.int
     REBUILD_RUNS_FIELD_NUMBER: _builtins.int
     SETS_EVENTS_ASIDE_FIELD_NUMBER: _builtins.int
+    LEADER_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name, unique among all services, such as "usage_windows"."""
     generation: _builtins.int
@@ -126,6 +127,10 @@ class Projection(_message.Message):
     """True while a rebuild of it runs."""
     sets_events_aside: _builtins.bool
     """True when it sets events aside and holds rebuilds; false for an index, which stops at what it does not know."""
+    leader: _builtins.str
+    """Replica that folds it, as host and process, where that is another one than the one asked; else empty. Only that one
+    can rebuild it, and decide about its events.
+    """
     @_builtins.property
     def held_rebuilds(self) -> _containers.RepeatedCompositeFieldContainer[Global___HeldRebuild]:
         """Rebuilds that are held and can be gone on with, by position."""
@@ -144,10 +149,11 @@ class Projection(_message.Message):
         held_rebuilds: _abc.Iterable[Global___HeldRebuild] | None = ...,
         rebuild_runs: _builtins.bool = ...,
         sets_events_aside: _builtins.bool = ...,
+        leader: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "generation", b"generation", "head_position", b"head_position", "held_rebuilds", b"held_rebuilds", "name", b"name", "parked_events", b"parked_events", "position", b"position", "rebuild_runs", b"rebuild_runs", "sets_events_aside", b"sets_events_aside", "skipped_events", b"skipped_events", "stop_reason", b"stop_reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "generation", b"generation", "head_position", b"head_position", "held_rebuilds", b"held_rebuilds", "leader", b"leader", "name", b"name", "parked_events", b"parked_events", "position", b"position", "rebuild_runs", b"rebuild_runs", "sets_events_aside", b"sets_events_aside", "skipped_events", b"skipped_events", "stop_reason", b"stop_reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
