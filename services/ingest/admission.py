@@ -27,8 +27,8 @@ class Admission:
     """How many usage events and bytes are under way in this process. Belongs to one event loop."""
 
     def __init__(self) -> None:
-        self._usage_events: Counter[str] = Counter()
-        self._bytes: Counter[str] = Counter()
+        self._usage_events = _Held()
+        self._bytes = _Held()
         self._waiting_bytes = 0
         self._freed = asyncio.Event()
 
@@ -36,7 +36,7 @@ class Admission:
         """Let a client's request in until what is returned is called; raises Overloaded when too much is under way."""
         if not self.has_room(client, usage_events, size_bytes):
             raise Overloaded(
-                f"{self._usage_events.total()} usage events are waiting to be recorded; wait, then send the same again"
+                f"{self._usage_events.total} usage events are waiting to be recorded; wait, then send the same again"
             )
         self._change(client, usage_events, size_bytes)
         return partial(self._leave, client, usage_events, size_bytes)
@@ -60,8 +60,8 @@ class Admission:
 
     def has_room(self, client: str, usage_events: int, size_bytes: int) -> bool:
         """Whether such a request would be let in now."""
-        return _is_room(self._usage_events, client, usage_events, USAGE_EVENTS_ADMITTED_MAX) and _is_room(
-            self._bytes, client, size_bytes, BYTES_ADMITTED_MAX
+        return self._usage_events.has_room(client, usage_events, USAGE_EVENTS_ADMITTED_MAX) and self._bytes.has_room(
+            client, size_bytes, BYTES_ADMITTED_MAX
         )
 
     def _leave(self, client: str, usage_events: int, size_bytes: int) -> None:
@@ -69,10 +69,21 @@ class Admission:
         self._freed.set()
 
     def _change(self, client: str, usage_events: int, size_bytes: int) -> None:
-        self._usage_events[client] += usage_events
-        self._bytes[client] += size_bytes
+        self._usage_events.change(client, usage_events)
+        self._bytes.change(client, size_bytes)
 
 
-def _is_room(held: Counter[str], client: str, more: int, most: int) -> bool:
-    has_little = held[client] < most // _LITTLE_DIVISOR
-    return held.total() + more <= (most if has_little else most - most // _RESERVE_DIVISOR)
+class _Held:
+    """How much of one kind is under way, in all and by client. The sum is kept: there may be many clients."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._by_client: Counter[str] = Counter()
+
+    def change(self, client: str, more: int) -> None:
+        self.total += more
+        self._by_client[client] += more
+
+    def has_room(self, client: str, more: int, most: int) -> bool:
+        has_little = self._by_client[client] < most // _LITTLE_DIVISOR
+        return self.total + more <= (most if has_little else most - most // _RESERVE_DIVISOR)

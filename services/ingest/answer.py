@@ -1,6 +1,7 @@
 """Puts what became of usage events into the words of the API."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,8 @@ from services.ingest.validate import Validated
 from services.kernel.timestamp import to_timestamp
 
 EXCEPTIONS_MAX: Final = 1_000
+SHARED_MAX: Final = 64
+"""Messages that are kept, for the requests of one group share theirs; nobody changes a message that was made."""
 
 _OUTCOMES: Final[dict[int, "UsageOutcome.ValueType"]] = {
     Outcome.RECORDED: USAGE_OUTCOME_RECORDED,
@@ -85,6 +88,7 @@ def _results(recording: Recording) -> list[UsageResult]:
     return [messages[pair] for pair in pairs]
 
 
+@lru_cache(SHARED_MAX)
 def _result(outcome: int, position: int) -> UsageResult:
     result = UsageResult(outcome=_OUTCOMES[outcome], position=position)
     if outcome == Outcome.CONFLICT:
@@ -116,6 +120,7 @@ def _invalid(problem: Problem) -> UsageResult:
     )
 
 
+@lru_cache(SHARED_MAX)
 def _receipt(written: Written) -> Receipt:
     return Receipt(
         position=written.position,

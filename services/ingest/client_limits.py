@@ -1,9 +1,11 @@
-"""Limits per client: how many usage events a second, and how many calls at once. A client is the name of an API key."""
+"""Limits per client: how many usage events a second, how many calls and streams at once.
+
+A client is the name of an API key, and nothing that it sends.
+"""
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,10 +24,18 @@ CALLS_CONCURRENT: Final = Setting(
     "256",
     "Calls that one API key may have under way in a replica; a stream is one.",
 )
+STREAMS_CONCURRENT: Final = Setting(
+    "METERLOG_CLIENT_STREAMS_CONCURRENT",
+    "16",
+    "Streams that one API key may have open in a replica; each may hold a message that is not counted yet.",
+)
+STREAMS_MAX: Final = 64
+"""Open streams of all clients. gRPC holds up to one message of 16 MiB of each before a batch asks to be let in."""
 BURST_S: Final = 2
 """A client that was quiet may send at once what it may send in so many seconds."""
 
 _CALLS_RETRY_AFTER_S: Final = 0.1
+_STREAMS_RETRY_AFTER_S: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -39,34 +49,74 @@ class _Bucket:
 class ClientLimits:
     """Counts what each client has under way and sent lately. Belongs to one event loop."""
 
-    def __init__(self, usage_per_second: int, calls_max: int, now_s: Callable[[], float] = monotonic_s) -> None:
-        """`usage_per_second` 0 sets no limit."""
+    def __init__(
+        self,
+        usage_per_second: int,
+        calls_max: int,
+        now_s: Callable[[], float] = monotonic_s,
+        *,
+        streams_max: int = int(STREAMS_CONCURRENT.default),
+    ) -> None:
+        """`usage_per_second` 0 sets no limit; `streams_max` is that of one client."""
         self._rate = usage_per_second
         self._calls_max = calls_max
+        self._streams_max = streams_max
         self._now_s = now_s
         self._calls: Counter[str] = Counter()
+        self._streams: Counter[str] = Counter()
         self._buckets: dict[str, _Bucket] = {}
 
     @staticmethod
     def of(settings: Settings) -> "ClientLimits":
         """The limits that are configured; raises InvalidInput for an impossible setting."""
-        return ClientLimits(settings.integer(USAGE_PER_SECOND.name), settings.integer(CALLS_CONCURRENT.name, minimum=1))
+        return ClientLimits(
+            settings.integer(USAGE_PER_SECOND.name),
+            settings.integer(CALLS_CONCURRENT.name, minimum=1),
+            streams_max=settings.integer(STREAMS_CONCURRENT.name, minimum=1),
+        )
 
-    @contextmanager
-    def call(self, client: str) -> Iterator[None]:
-        """Count a call until the end of the block; raises Overloaded (CLIENT_CALLS_TOO_MANY)."""
+    def begin_call(self, client: str) -> None:
+        """Count a call until `end_call`; raises Overloaded (CLIENT_CALLS_TOO_MANY), and then it is not counted."""
         if self._calls[client] >= self._calls_max:
-            raise Overloaded(
+            raise _too_many(
                 f'client "{client}" has {self._calls[client]} calls under way, as many as it may; '
                 "wait for their answers, or put more usage events into a call",
-                reason="CLIENT_CALLS_TOO_MANY",
-                metadata={RETRY_AFTER_MS: str(round(_CALLS_RETRY_AFTER_S * 1_000))},
+                "CLIENT_CALLS_TOO_MANY",
+                _CALLS_RETRY_AFTER_S,
             )
         self._calls[client] += 1
-        try:
-            yield
-        finally:
-            self._calls[client] -= 1
+
+    def end_call(self, client: str) -> None:
+        """A call that was counted has ended."""
+        self._calls[client] -= 1
+
+    def begin_stream(self, client: str) -> None:
+        """Count a call that is a stream until `end_stream`; refused, it is not counted.
+
+        Raises Overloaded: CLIENT_STREAMS_TOO_MANY, STREAMS_TOO_MANY when all clients together have STREAMS_MAX, and
+        CLIENT_CALLS_TOO_MANY.
+        """
+        if self._streams[client] >= self._streams_max:
+            raise _too_many(
+                f'client "{client}" has {self._streams[client]} streams open, as many as it may; '
+                "send more batches through each, or close some",
+                "CLIENT_STREAMS_TOO_MANY",
+                _STREAMS_RETRY_AFTER_S,
+            )
+        if self._streams.total() >= STREAMS_MAX:
+            raise _too_many(
+                f"{STREAMS_MAX} streams are open, as many as this replica takes; send batches by RecordUsage, or try "
+                "again later",
+                "STREAMS_TOO_MANY",
+                _STREAMS_RETRY_AFTER_S,
+            )
+        self.begin_call(client)
+        self._streams[client] += 1
+
+    def end_stream(self, client: str) -> None:
+        """A stream that was counted has ended."""
+        self._streams[client] -= 1
+        self.end_call(client)
 
     def calls_under_way(self) -> int:
         """How many calls of all clients have not ended."""
@@ -107,3 +157,7 @@ class ClientLimits:
         bucket.tokens = min(burst, bucket.tokens + (now_s - bucket.at_s) * self._rate)
         bucket.at_s = now_s
         return bucket
+
+
+def _too_many(message: str, reason: str, retry_after_s: float) -> Overloaded:
+    return Overloaded(message, reason=reason, metadata={RETRY_AFTER_MS: str(round(retry_after_s * 1_000))})

@@ -175,10 +175,12 @@ def _opened(folder: Path, boot_id: str, digests: Digests) -> Manifest:
     is_same_run = bool(boot_id) and known.boot_id == boot_id
     if not (known.is_closed or is_same_run):
         raise IndexBroken("the machine stopped while the dedupe index was in use; it is built anew from the log")
-    if known.digests != digests.fingerprint:
+    if known.digests.partition("-")[0] != digests.log_fingerprint:
         raise RuleViolated(
             "the dedupe index is of another log: this one was replaced. Restore the right one, or stop ingest and "
             "delete its folder usage_dedupe to build the index anew from this one",
             reason="LOG_REWOUND",
         )
+    if known.digests != digests.fingerprint:
+        raise IndexBroken("the dedupe index was made with another secret; it is built anew from the log")
     return known

@@ -133,6 +133,8 @@ class Group:
             return []
         batch = self._of_rows(rows)
         count = max(-(-batch.nbytes // PIECE_BYTES), -(-len(rows) // USAGE_EVENTS_MAX))
+        if count == 1:
+            return _encoded(rows, batch, np.arange(len(rows)))
         return [piece for part in np.array_split(np.arange(len(rows)), count) for piece in _encoded(rows, batch, part)]
 
     def _whole(self, rows: Rows) -> list[Piece]:

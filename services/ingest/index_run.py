@@ -7,7 +7,9 @@ footer, and one over the footer at its end.
 """
 
 import mmap
+import os
 import struct
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +72,10 @@ class Run:
             with path.open("rb") as file:
                 self._footer = _read_footer(file)
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                self._file = os.dup(file.fileno())
         except (OSError, ValueError) as error:
             raise IndexBroken(f"run {path.name} of the dedupe index cannot be opened ({error})") from error
+        weakref.finalize(self, os.close, self._file)
         if hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_RANDOM)
         layout = self._footer.layout
@@ -125,8 +129,7 @@ class Run:
         """A copy of up to `count` entries from row `start` on, read from the file and not kept in memory."""
         count = min(count, len(self) - start)
         try:
-            with self.path.open("rb") as file:
-                return Entries(*(self._read_column(file, number, start, count) for number in range(len(COLUMNS))))
+            return Entries(*(self._read_column(number, start, count) for number in range(len(COLUMNS))))
         except OSError as error:
             raise IndexBroken(f"run {self.path.name} of the dedupe index cannot be read ({error})") from error
 
@@ -152,12 +155,13 @@ class Run:
     def _column(self, number: int) -> npt.NDArray[Any]:
         return np.frombuffer(self._map, COLUMNS[number], len(self), self._footer.layout.column_start(number))
 
-    def _read_column(self, file: BinaryIO, number: int, start: int, count: int) -> npt.NDArray[Any]:
-        file.seek(self._footer.layout.column_start(number) + start * VALUE_BYTES)
-        column = np.fromfile(file, COLUMNS[number], count)
-        if len(column) != count:
+    def _read_column(self, number: int, start: int, count: int) -> npt.NDArray[Any]:
+        """By descriptor: a merge may have deleted the file's name while others still read from it."""
+        begin = self._footer.layout.column_start(number) + start * VALUE_BYTES
+        content = os.pread(self._file, count * VALUE_BYTES, begin)
+        if len(content) != count * VALUE_BYTES:
             raise OSError("it was cut short")
-        return column
+        return np.frombuffer(content, COLUMNS[number])
 
 
 class CheckedRun:

@@ -1,8 +1,8 @@
 """What every door does with a request: limits, admission, the backfill's source, validation, recording, the report."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -15,7 +15,7 @@ from services.ingest.recording import Commitment, Recording, nothing_recorded
 from services.ingest.usage_report import UsageReport
 from services.ingest.validate import Validated
 from services.kernel.clock import Clock, epoch_us
-from services.kernel.errors import Overloaded
+from services.kernel.errors import DomainError, Overloaded
 from services.rpc.authorization import EVERYBODY
 from services.rpc.interceptor import caller_of_call
 
@@ -62,14 +62,15 @@ class Intake:
         self._admission = Admission()
         self.report = report
 
-    @contextmanager
-    def call(self) -> Iterator[None]:
+    def call(self) -> AbstractContextManager[None]:
         """Around everything that is done for one call: counts it among its client's, and in the report when it is
         refused.
         """
-        client = _client()
-        with self.report.refusals(client), self._limits.call(client):
-            yield
+        return _UnderWay(self._limits.begin_call, self._limits.end_call, self.report, _client())
+
+    def stream(self) -> AbstractContextManager[None]:
+        """As `call`, around a call that is a stream."""
+        return _UnderWay(self._limits.begin_stream, self._limits.end_stream, self.report, _client())
 
     def refusals(self) -> AbstractContextManager[None]:
         """Around one batch of a stream: counts it in the report when it is refused."""
@@ -129,6 +130,32 @@ class Intake:
         if asked.is_atomic and validated.problems:
             commitment = Commitment.NONE
         return await self._recorder.record(validated.usage, commitment)
+
+
+class _UnderWay:
+    """A call under way. Every call has one, so it is a plain object, which is quicker to make than generators."""
+
+    __slots__ = ("_begin", "_client", "_end", "_report")
+
+    def __init__(
+        self, begin: Callable[[str], None], end: Callable[[str], None], report: UsageReport, client: str
+    ) -> None:
+        self._begin = begin
+        self._end = end
+        self._report = report
+        self._client = client
+
+    def __enter__(self) -> None:
+        try:
+            self._begin(self._client)
+        except DomainError as error:
+            self._report.count_refusal(self._client, error)
+            raise
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        self._end(self._client)
+        if isinstance(error, DomainError):
+            self._report.count_refusal(self._client, error)
 
 
 def _client() -> str:

@@ -1,4 +1,4 @@
-"""The secret that the digests of a log are keyed by: what only those know who can read the log."""
+"""What the digests of a log are keyed by beside random bytes: it tells one log from another."""
 
 from services.eventstore.log_settings import LOG_SETTINGS_STREAM
 from services.eventstore.store import EventStore

@@ -6,7 +6,7 @@ one lane agrees with probability 2^-32 over the choice of the multipliers, and l
 O. Kaser, "Strongly universal string hashing is fast", The Computer Journal 57 (11), 2014, theorem 3.1).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import shake_256
 from typing import TypeAlias
 
@@ -24,6 +24,9 @@ TEXT_BYTES_MAX = 4_096
 
 BLOCK_BYTES = 1 << 18
 """Text that is worked on at once: what the processor keeps near."""
+
+TOGETHER_TEXTS_MAX = 512
+"""So many texts of several columns are worked on together: a column of a few costs as much as one of hundreds."""
 
 _WORD_BYTES = 4
 _RAGGED = 2
@@ -67,10 +70,29 @@ class TextField:
     def _sums(
         self, starts: npt.NDArray[np.int64], lengths: npt.NDArray[np.int64], content: npt.NDArray[np.uint8]
     ) -> Sums:
-        words = _words(starts, lengths, content)
-        sums: Sums = words.astype(np.uint64) @ self._multipliers[1 : 1 + words.shape[1]]
-        sums += lengths.astype(np.uint64)[:, None] * self._multipliers[0]
+        return self.sums_of_words(_words(starts, lengths, content).astype(np.uint64), lengths.astype(np.uint64))
+
+    def sums_of_words(self, words: Sums, lengths: Sums) -> Sums:
+        """The sums of texts whose words, rows × words, are filled up with zeros; `lengths` in bytes."""
+        sums: Sums = words @ self._multipliers[1 : 1 + words.shape[1]]
+        sums += lengths[:, None] * self._multipliers[0]
         return sums
+
+
+def sums_of_columns(columns: Sequence[tuple[TextField, pa.Array]]) -> list[Sums]:
+    """The sums of each column by its own field, as `TextField.sums` has them; at least one column."""
+    if sum(len(texts) for _, texts in columns) > TOGETHER_TEXTS_MAX:
+        return [field.sums(texts) for field, texts in columns]
+    starts, lengths, content = _bytes_of(pa.concat_arrays([texts for _, texts in columns]))
+    if int(lengths.max(initial=0)) > BLOCK_BYTES // TOGETHER_TEXTS_MAX:
+        return [field.sums(texts) for field, texts in columns]
+    words, sizes = _words(starts, lengths, content).astype(np.uint64), lengths.astype(np.uint64)
+    sums, start = list[Sums](), 0
+    for field, texts in columns:
+        end = start + len(texts)
+        sums.append(field.sums_of_words(words[start:end], sizes[start:end]))
+        start = end
+    return sums
 
 
 def _bytes_of(texts: pa.Array) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:

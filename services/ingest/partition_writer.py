@@ -1,8 +1,9 @@
 """Gathers the usage of one partition into groups and has them recorded one after the other.
 
 What arrives while a group is on its way to the disk is gathered for the next one, and a few rows wait a few
-milliseconds for company: small events of the log make it slow to replay. When much is waiting, the next group is made
-ready while the one before it is on its way.
+milliseconds for company, longer while more and more comes: a group costs as much as dozens of calls, and small events
+of the log make it slow to replay. When much is waiting, the next group is made ready while the one before it is on its
+way.
 """
 
 import asyncio
@@ -24,6 +25,8 @@ from services.kernel.errors import DomainError, Unavailable
 GROUP_ROWS_MAX = 10_000
 GROUP_ROWS_ENOUGH = 500
 """So many rows wait for nobody."""
+GATHER_S_MAX = 0.010
+"""However much comes, a group waits no longer for more."""
 GROUP_ROWS_AHEAD = 5_000
 """From so many waiting rows on, the next group is made ready while another is on its way."""
 
@@ -39,7 +42,7 @@ class PartitionWriter:
     def __init__(self, prepare: Prepare, record: Record, gather_s: float) -> None:
         """`prepare` makes a group, in a thread when it is large; `record` makes it durable and tells what became of it.
 
-        Few rows wait `gather_s` for more.
+        Few rows wait `gather_s` for more, and again as long as some came, up to GATHER_S_MAX.
         """
         self._prepare = prepare
         self._record = record
@@ -47,6 +50,7 @@ class PartitionWriter:
         self._waiting: deque[_Waiting] = deque()
         self._waiting_rows = 0
         self._has_enough = asyncio.Event()
+        self._next_look: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
 
     def waiting_rows(self) -> int:
@@ -90,14 +94,27 @@ class PartitionWriter:
             self._writing = None
 
     async def _wait_for_company(self) -> None:
-        if self._waiting_rows >= GROUP_ROWS_ENOUGH:
+        if self._waiting_rows >= GROUP_ROWS_ENOUGH or not self._waiting[0].may_share():
             return
         self._has_enough.clear()
+        self._look_again(asyncio.get_running_loop().time() + GATHER_S_MAX)
         try:
-            async with asyncio.timeout(self._gather_s):
-                await self._has_enough.wait()
-        except TimeoutError:
-            return
+            await self._has_enough.wait()
+        finally:
+            if self._next_look is not None:
+                self._next_look.cancel()
+
+    def _look_again(self, latest_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._next_look = loop.call_later(self._gather_s, self._look, self._waiting_rows, latest_s)
+
+    def _look(self, known_rows: int, latest_s: float) -> None:
+        """Wait on when more than the known rows wait by now, but not past the latest instant of the loop's clock."""
+        is_time_left = asyncio.get_running_loop().time() + self._gather_s <= latest_s
+        if self._waiting_rows > known_rows and is_time_left:
+            self._look_again(latest_s)
+        else:
+            self._has_enough.set()
 
     def _gathered(self) -> "_Gathered":
         """The next group, which is made ready from now on."""

@@ -11,14 +11,13 @@ from services.eventstore.store import EventStore
 from services.ingest.group_recorder import GroupRecorder
 from services.ingest.joined_usage import Usage
 from services.ingest.live_index import LiveIndex
-from services.ingest.partition_writer import PartitionWriter
+from services.ingest.partition_writer import GATHER_S_MAX, PartitionWriter
 from services.ingest.recording import Commitment, Outcome, Recording
 from services.kernel.clock import Clock
 from services.kernel.errors import InvalidInput
 
 GATHER_S = 0.002
-GATHER_S_MAX = 0.010
-"""Few rows wait GATHER_S a partition for company, and no longer than this: more partitions share the same traffic."""
+"""Few rows wait so long a partition for company: more partitions share the same traffic."""
 
 
 class Recorder:

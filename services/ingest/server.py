@@ -62,7 +62,7 @@ class IngestFace(ingest_pb2_grpc.IngestServiceServicer):
     ) -> AsyncIterator[ingest_pb2.RecordUsageStreamResponse]:
         """Record batches, each answered in its turn when it is durable."""
         stream = BatchStream(self._stream_entry, self._stream_answer, self._draining)
-        with self._intake.call():
+        with self._intake.stream():
             async for answer in stream.answers(request_iterator):
                 yield answer
 

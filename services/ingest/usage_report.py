@@ -77,9 +77,13 @@ class UsageReport:
         try:
             yield
         except DomainError as error:
-            field = error.field[:_FIELD_CHARACTERS_MAX] if isinstance(error, InvalidInput) else ""
-            self._add(Cause(client, None, error.reason, field, is_refused=True), 1, error.message)
+            self.count_refusal(client, error)
             raise
+
+    def count_refusal(self, client: str, error: DomainError) -> None:
+        """Count a whole request that is refused."""
+        field = error.field[:_FIELD_CHARACTERS_MAX] if isinstance(error, InvalidInput) else ""
+        self._add(Cause(client, None, error.reason, field, is_refused=True), 1, error.message)
 
     def _count_outcomes(self, client: str, recording: Recording) -> None:
         counts = np.bincount(recording.outcomes, minlength=len(Outcome) + 1).tolist()

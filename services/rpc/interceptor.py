@@ -66,7 +66,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             behaviour = handler.stream_stream or handler.unary_stream
             around = self._writing if inspect.iscoroutinefunction(behaviour) else self._stream
         else:
-            behaviour = handler.stream_unary or handler.unary_unary
+            behaviour = self._awaitable(handler.stream_unary or handler.unary_unary)
             around = self._unary
         rewrap = _REWRAP[handler.request_streaming, handler.response_streaming]
         return rewrap(
@@ -83,7 +83,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         started = monotonic_s()
         try:
             self._authorize(method, context)
-            response = await self._answer(handler, request, context)
+            answer = handler(request, context)
+            response = await (answer if context.time_remaining() is not None else _answer_in_time(answer))
         except (asyncio.CancelledError, GeneratorExit):
             _log_outcome(method, "CANCELLED", started)
             raise
@@ -122,21 +123,13 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await _fail(method, error, started, context)
 
     def _authorize(self, method: str, context: ServicerContext[Any, Any]) -> None:
-        keys = [value for key, value in context.invocation_metadata() or () if key == API_KEY_METADATA]
-        caller_of_call.set(self._authorizer.authorize(method, str(keys[0]) if keys else ""))
+        caller_of_call.set(self._authorizer.authorize(method, "" if self._authorizer.is_open else _api_key(context)))
 
-    async def _answer(self, handler: Handler, request: Any, context: ServicerContext[Any, Any]) -> Any:
-        answer = (
-            handler(request, context)
-            if inspect.iscoroutinefunction(handler)
-            else self._call_in_pool(functools.partial(handler, request, context))
-        )
-        if context.time_remaining() is not None:
-            return await answer
-        try:
-            return await asyncio.wait_for(answer, CALL_TIMEOUT_S)
-        except TimeoutError:
-            raise TimedOut(f"no answer within {CALL_TIMEOUT_S:.0f} s; set a deadline, or repeat later") from None
+    def _awaitable(self, handler: Handler) -> Handler:
+        """The handler as one whose answer is awaited, wherever it runs."""
+        if inspect.iscoroutinefunction(handler):
+            return handler
+        return lambda request, context: self._call_in_pool(functools.partial(handler, request, context))
 
     def _call_in_pool(self, call: Callable[[], Any]) -> "asyncio.Future[Any]":
         context = contextvars.copy_context()
@@ -146,6 +139,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         end = object()
         while (response := await self._call_in_pool(functools.partial(next, responses, end))) is not end:
             yield response
+
+
+def _api_key(context: ServicerContext[Any, Any]) -> str:
+    """The first key that the caller sent; empty for none."""
+    return next((str(value) for key, value in context.invocation_metadata() or () if key == API_KEY_METADATA), "")
+
+
+async def _answer_in_time(answer: Awaitable[Any]) -> Any:
+    """The answer to a caller who set no deadline."""
+    try:
+        return await asyncio.wait_for(answer, CALL_TIMEOUT_S)
+    except TimeoutError:
+        raise TimedOut(f"no answer within {CALL_TIMEOUT_S:.0f} s; set a deadline, or repeat later") from None
 
 
 async def _fail(method: str, error: DomainError, started: float, context: ServicerContext[Any, Any]) -> NoReturn:

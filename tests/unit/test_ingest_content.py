@@ -14,6 +14,7 @@ from services.eventstore.event import NewEvent, StreamName
 from services.eventstore.log_settings import log_settings
 from services.eventstore.memory import MemoryEventStore
 from services.eventstore.usage_batch import TEXT, decode_usage, encode_usage, usage_batch_of, usage_schema
+from services.ingest import multilinear
 from services.ingest.digests import Digests
 from services.ingest.log_secret import log_secret
 from services.ingest.multilinear import TEXT_BYTES_MAX
@@ -96,6 +97,24 @@ def test_a_part_of_a_batch_has_the_digests_of_the_whole(rows: list[Row], data: s
 
     assert keys(part) == keys(whole)[start:end]
     assert contents(part) == contents(whole)[start:end]
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(ROWS, min_size=1, max_size=20), st.integers(0, 200))
+def test_columns_worked_on_together_have_the_digests_they_have_alone(rows: list[Row], together_max: int) -> None:
+    whole = batch_of(*rows)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(multilinear, "TOGETHER_TEXTS_MAX", 0)
+        alone = keys(whole), contents(whole)
+        patched.setattr(multilinear, "TOGETHER_TEXTS_MAX", together_max)
+        assert (keys(whole), contents(whole)) == alone
+
+
+def test_a_text_too_long_to_be_worked_on_with_others_has_the_same_digest(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = ("s", "t", "c", "i", 0, Decimal(1), {"a": "x" * 1_024, "b": "y"})
+    before = contents(batch_of(row))
+    monkeypatch.setattr(multilinear, "TOGETHER_TEXTS_MAX", 0)
+    assert contents(batch_of(row)) == before
 
 
 @settings(deadline=None, max_examples=60)

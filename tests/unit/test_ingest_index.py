@@ -8,6 +8,7 @@ import pytest
 from services.ingest.index_entries import IndexBroken
 from services.ingest.index_folder import IndexFolder
 from services.ingest.index_limits import IndexLimits
+from services.ingest.index_run import Run
 from services.kernel.errors import RuleViolated
 from tests.dedupe_entries import LARGE, fold_of, found, opened
 from tests.ingest_room import BOOT_ID, LIMITS, Replica, open_room
@@ -110,6 +111,22 @@ def test_a_digest_does_not_depend_on_how_the_entries_were_spilled_and_merged(tmp
         again.abandon()
 
     assert len(digests) == 1
+
+
+def test_a_run_that_was_merged_away_is_read_to_its_end(tmp_path: Path) -> None:
+    """Whoever compares two indexes reads runs for minutes; a merge deletes their files meanwhile."""
+    index = opened(tmp_path, limits=LARGE)
+    index.fold(0, fold_of(0, range(1_000)))
+    index.fold(0, fold_of(1, [1_000]))
+    (path,) = tmp_path.glob("*.run")
+    run = Run(path)
+    before = run.read(0, 1_000)
+
+    path.unlink()
+
+    assert len(before) == 1_000
+    assert all((old == new).all() for old, new in zip(before.columns(), run.read(0, 1_000).columns(), strict=True))
+    index.abandon()
 
 
 def test_a_digest_tells_contents_and_positions_apart(tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ def test_usage_waits_politely_while_the_index_is_lent_to_another_thread(room: Ro
     def hold(replica: Replica) -> None:
         with replica.live.lent():
             is_lent.set()
-            assert may_end.wait(20)
+            assert may_end.wait(60)
 
     async def send_meanwhile(replica: Replica) -> list[str]:
         sending = asyncio.ensure_future(replica.send(usage("e-1")))
@@ -199,9 +199,9 @@ def test_usage_waits_politely_while_the_index_is_lent_to_another_thread(room: Ro
     with room.replica() as replica:
         holder = threading.Thread(daemon=True, target=hold, args=(replica,))
         holder.start()
-        assert is_lent.wait(20)
+        assert is_lent.wait(60)
         assert room.runner.run(send_meanwhile(replica)) == ["recorded"]
-        holder.join(20)
+        holder.join(60)
 
 
 def test_usage_is_refused_when_the_index_is_lent_for_too_long(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:

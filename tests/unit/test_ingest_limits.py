@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,17 @@ from google.rpc.status_pb2 import Status
 
 from services.ingest import admission
 from services.ingest.admission import Admission
-from services.ingest.client_limits import CALLS_CONCURRENT, USAGE_PER_SECOND, ClientLimits
+from services.ingest.client_limits import (
+    BURST_S,
+    CALLS_CONCURRENT,
+    STREAMS_CONCURRENT,
+    STREAMS_MAX,
+    USAGE_PER_SECOND,
+    ClientLimits,
+)
 from services.ingest.intake import Asked
-from services.kernel.errors import InvalidInput, Overloaded
-from services.rpc.authorization import EVERYBODY
+from services.kernel.errors import InvalidInput, Overloaded, Unauthenticated
+from services.rpc.authorization import EVERYBODY, parse_keys
 from services.rpc.errors import RETRY_AFTER_MS, status_details
 from services.rpc.settings import Settings
 from tests.ingest_room import Replica, Room, open_room, usage, words
@@ -78,14 +86,46 @@ def test_what_one_client_sends_costs_no_other_anything() -> None:
     limits = ClientLimits(100, 1, Time())
     limits.take("noisy", 1_000_000)
     limits.take("quiet", 1)
-    with limits.call("noisy"):
-        with pytest.raises(Overloaded) as refused, limits.call("noisy"):
-            pass
-        with limits.call("quiet"):
-            pass
+    limits.begin_call("noisy")
+    with pytest.raises(Overloaded) as refused:
+        limits.begin_call("noisy")
+    limits.begin_call("quiet")
     assert refused.value.reason == "CLIENT_CALLS_TOO_MANY"
-    with limits.call("noisy"):
-        pass
+    limits.end_call("noisy")
+    limits.begin_call("noisy")
+
+
+SPELLINGS = ("gateway", "gate%77ay", "GATEWAY", "gateway/", " gateway", "gateway\u200b", "g\u0430teway", "everybody")
+
+
+def test_no_way_to_write_a_name_passes_the_rate_of_a_client(room: Room) -> None:
+    """What is sent names no client: each spelling of a source, subject or backfill is counted with all others."""
+    limits = ClientLimits(len(SPELLINGS) // BURST_S, 10, Time())
+    replica = Replica(room.store, room.folder / "a", room.clock, limits=limits)
+    replica.start()
+    for spelling in SPELLINGS:
+        event = usage("e")
+        event.source = event.subject = spelling
+        assert room.outcomes(replica, event) == ["recorded"]
+    for spelling in SPELLINGS:
+        event = usage("one too many")
+        event.source = event.subject = spelling
+        with pytest.raises(Overloaded, match=f'client "{EVERYBODY.name}" may send'):
+            room.send(replica, event)
+    replica.stop()
+
+
+def test_no_way_to_write_a_key_makes_another_client_of_it() -> None:
+    digest = sha256(b"secret").hexdigest()
+    keys = parse_keys(f"producer:ingest:{digest},producer:ingest:{sha256(b'second').hexdigest()}")
+    record = "/meterlog.ingest.v1.IngestService/RecordUsage"
+    assert {keys.authorize(record, key).name for key in ("secret", "second")} == {"producer"}
+    for spelling in ("secret ", "Secret", "secre%74", "secret\x00", '"secret"', "secret,second", digest):
+        with pytest.raises(Unauthenticated):
+            keys.authorize(record, spelling)
+    for name in ("Producer", "producer ", "producer%20", "prod\u200bucer", "producer/2"):
+        with pytest.raises(InvalidInput):
+            parse_keys(f"{name}:ingest:{digest}")
 
 
 def test_without_a_rate_nothing_is_counted() -> None:
@@ -96,13 +136,18 @@ def test_without_a_rate_nothing_is_counted() -> None:
 
 
 def test_the_limits_are_settings() -> None:
-    declared = (USAGE_PER_SECOND, CALLS_CONCURRENT)
+    declared = (USAGE_PER_SECOND, CALLS_CONCURRENT, STREAMS_CONCURRENT)
     limits = ClientLimits.of(Settings(declared, {"METERLOG_CLIENT_USAGE_PER_SECOND": "10"}))
     limits.take("a", 1_000)
     assert limits.wait_s("a") > 0
-    for wrong in ({"METERLOG_CLIENT_USAGE_PER_SECOND": "-1"}, {"METERLOG_CLIENT_CALLS_CONCURRENT": "0"}):
+    assert (STREAMS_CONCURRENT.default, STREAMS_MAX) == ("16", 64)  # as the guides say
+    for name, wrong in (
+        ("METERLOG_CLIENT_USAGE_PER_SECOND", "-1"),
+        ("METERLOG_CLIENT_CALLS_CONCURRENT", "0"),
+        ("METERLOG_CLIENT_STREAMS_CONCURRENT", "0"),
+    ):
         with pytest.raises(InvalidInput):
-            ClientLimits.of(Settings(declared, wrong))
+            ClientLimits.of(Settings(declared, {name: wrong}))
 
 
 def test_a_client_over_its_rate_is_refused_and_told_when_to_come_back(room: Room) -> None:

@@ -107,7 +107,7 @@ def test_usage_recorded_during_a_rebuild_is_in_the_rebuilt_index(room: Room, rep
 
     def meanwhile(progress: RebuildProgress) -> None:
         if progress.events % 10 == 0:
-            asyncio.run_coroutine_threadsafe(send_one(f"during-{progress.events}"), loop).result(20)
+            asyncio.run_coroutine_threadsafe(send_one(f"during-{progress.events}"), loop).result(60)
 
     async def send_one(name: str) -> None:
         sent.extend(words((await replica.send(usage(name))).results))
@@ -128,19 +128,19 @@ def test_two_rebuilds_at_once_are_refused(replica: Replica) -> None:
 
     def wait(_: RebuildProgress) -> None:
         is_running.set()
-        assert may_end.wait(20)
+        assert may_end.wait(60)
 
     first = threading.Thread(
         daemon=True, target=lambda: replica.follower.rebuild(mode=RebuildMode.COMPARE_ONLY, progress=wait)
     )
     first.start()
     try:
-        assert is_running.wait(20)
+        assert is_running.wait(60)
         with pytest.raises(RuleViolated, match="runs already"):
             rebuilt(replica)
     finally:
         may_end.set()
-        first.join(20)
+        first.join(60)
 
 
 def test_a_rebuild_that_fails_leaves_the_live_index_alone(
