@@ -15,6 +15,7 @@ from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.answer import answer
 from services.aggregator.api.backfills import Backfills
 from services.aggregator.api.corrections import Corrections
+from services.aggregator.api.counting import CountingState
 from services.aggregator.api.meters import Meters
 from services.aggregator.api.periods import Periods
 from services.aggregator.api.totals import Totals
@@ -24,9 +25,11 @@ from services.aggregator.api.usage_events import UsageEvents
 from services.aggregator.check.checker import UsageChecker
 from services.aggregator.closer import PeriodCloser
 from services.aggregator.corrections.turn import Turn
+from services.aggregator.counting_progress import CountingProgress
 from services.aggregator.deadline import Deadline
 from services.aggregator.definition import Definition
 from services.aggregator.meter import METER, CreateMeter, meter_stream
+from services.aggregator.outstanding import Outstanding
 from services.aggregator.period_kind import parse_period_kinds
 from services.aggregator.query import UsageRow, require_query
 from services.aggregator.restater import PeriodRestater
@@ -52,7 +55,7 @@ NOW = datetime(2024, 6, 1, tzinfo=UTC)
 DAY = datetime(2024, 3, 31, tzinfo=UTC)
 ALWAYS = Span(datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
 GRACE = timedelta(hours=1)
-WAIT_S = 10.0
+WAIT_S = 60.0
 SUFFIX = "__g1"
 PARTITIONS = 2
 
@@ -121,19 +124,21 @@ class AggregatorRoom:
         self.clock = SimulatedClock(now)
         self.log = log or Log(self.clock)
         self.database = Database.open(tables_url(database, folder), "aggregator")
-        self.windows = ProjectionRunner(self.store, self.database, UsageWindows(self.store))
+        self.progress = CountingProgress()
+        self.windows = ProjectionRunner(self.store, self.database, UsageWindows(self.store, self.progress))
         self.periods = ProjectionRunner(self.store, self.database, UsagePeriods())
         self.windows.start()
         self.periods.start()
         self.closer = self.another_closer()
         self.restater = self.another_restater()
-        self.meters = Meters(self.store, self.windows, self.clock)
-        self.usage = Usage(self.store, self.windows, self.clock)
-        self.totals = Totals(self.store, self.windows, self.clock)
+        self.meters = Meters(self.store, self.windows, self.clock, view=self.progress)
+        self.usage = Usage(self.store, self.windows, self.clock, view=self.progress)
+        self.totals = Totals(self.store, self.windows, self.clock, view=self.progress)
         self.usage_events = UsageEvents(self.store, self.windows)
         turn = Turn()
-        self.corrections = Corrections(self.store, self.windows, self.clock, turn=turn)
-        self.backfills = Backfills(self.store, self.windows, self.clock, turn=turn)
+        self.corrections = Corrections(self.store, self.windows, self.clock, turn=turn, view=self.progress)
+        self.backfills = Backfills(self.store, self.windows, self.clock, turn=turn, view=self.progress)
+        self.counting = CountingState(Outstanding(self.store, self.windows, self.progress))
         self.unmatched = Unmatched(self.store, self.windows)
         self.checker = UsageChecker(self.store, self.windows, self.clock, PARTITIONS)
         self.closed = Periods(self.store, self.windows, self.periods, self.clock)

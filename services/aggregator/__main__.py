@@ -4,6 +4,7 @@ import sys
 
 from services.aggregator.api.backfills import Backfills
 from services.aggregator.api.corrections import Corrections
+from services.aggregator.api.counting import CountingState
 from services.aggregator.api.meters import Meters
 from services.aggregator.api.periods import Periods
 from services.aggregator.api.storage_archive import StorageArchive
@@ -20,8 +21,12 @@ from services.aggregator.check.settings import CHECK_SETTINGS, check_workers
 from services.aggregator.closer import PeriodCloser
 from services.aggregator.correction_face import CORRECTION_SERVICE, CorrectionFace
 from services.aggregator.corrections.turn import Turn
+from services.aggregator.counting_progress import CountingProgress
 from services.aggregator.fold_bell import FoldBell
+from services.aggregator.lasting_calls import LastingCalls
+from services.aggregator.outstanding import Outstanding
 from services.aggregator.period_kind import parse_period_kinds
+from services.aggregator.period_review import PeriodReview
 from services.aggregator.restater import PeriodRestater
 from services.aggregator.server import AGGREGATOR_SERVICE, AggregatorFace
 from services.aggregator.storage_face import STORAGE_SERVICE, StorageFace
@@ -50,32 +55,38 @@ SETTINGS = (
 def build(context: Context) -> Service:
     """The room, wired."""
     store, clock, settings = context.store, context.clock, context.settings
-    database = Database.open(context.database_url, "aggregator")
-    windows = ProjectionRunner(store, database, UsageWindows(store))
+    database = Database.open(context.database_url, "aggregator", is_shared=True)
+    progress = CountingProgress()
+    windows = ProjectionRunner(store, database, UsageWindows(store, progress))
     periods = ProjectionRunner(store, database, UsagePeriods())
     archiver = archiver_of(context, database, windows)
     archive = archiver.archive if archiver else None
     bell = FoldBell(windows)
     checker = UsageChecker(store, windows, clock, context.log_settings.usage_partitions, archive)
     checking = Checking(checker)
+    lasting = LastingCalls()
     face = AggregatorFace(
-        Meters(store, windows, clock, archive),
-        Usage(store, windows, clock, archive),
-        UsageWatch(store, windows, clock, bell, archive),
-        Totals(store, windows, clock, archive),
+        Meters(store, windows, clock, archive, progress),
+        Usage(store, windows, clock, archive, progress),
+        UsageWatch(store, windows, clock, bell, archive, progress),
+        Totals(store, windows, clock, archive, progress),
         UsageEvents(store, windows),
         Unmatched(store, windows),
         Periods(store, windows, periods, clock, archive),
+        CountingState(Outstanding(store, windows, progress)),
+        lasting,
     )
     kinds = parse_period_kinds(settings.text("METERLOG_CLOSE_PERIODS"), "METERLOG_CLOSE_PERIODS")
     closer = PeriodCloser(store, clock, windows, kinds, grace_period(settings), archive, checking.problem)
     every_s = settings.seconds("METERLOG_RESTATE_EVERY_S")
-    restater = PeriodRestater(store, clock, windows, every_s, archive, checking.problem)
-    turn = Turn()
+    restater = PeriodRestater(store, clock, windows, every_s, archive, checking.problem, PeriodReview(database))
+    turn = Turn(database)
     corrections = CorrectionFace(
-        Corrections(store, windows, clock, archive, turn), Backfills(store, windows, clock, archive, turn)
+        Corrections(store, windows, clock, archive, turn, progress),
+        Backfills(store, windows, clock, archive, turn, progress),
+        lasting,
     )
-    storage = StorageFace(StorageArchive(archiver), UsageChecks(checking))
+    storage = StorageFace(StorageArchive(archiver), UsageChecks(checking, windows.require_leading))
     checks = check_workers(settings, checking, windows)
     return Service(
         (

@@ -83,6 +83,13 @@ def spans_stated_behind(connection: Connection, tables: UsageTables, position: P
     return {ClosedSpan(*row[:3]): row[3] for row in connection.execute(chosen)}
 
 
+def subjects_closed(connection: Connection, tables: UsageTables, span: ClosedSpan) -> list[str]:
+    """For whom a period is closed, in order."""
+    closings = tables.periods.closings.c
+    chosen = select(closings.subject).where(closings.period == span.period, closings.start_us == span.start_us)
+    return sorted(connection.execute(chosen).scalars())
+
+
 def counted_positions(
     connection: Connection, tables: UsageTables, period: str, start_us: int, among: Sequence[str]
 ) -> dict[str, int]:

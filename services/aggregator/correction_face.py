@@ -5,45 +5,46 @@ import grpc
 from meterlog.aggregator.v1 import correction_pb2, correction_pb2_grpc
 from services.aggregator.api.backfills import Backfills
 from services.aggregator.api.corrections import Corrections
-from services.rpc.deadline import time_left_s
+from services.aggregator.lasting_calls import LastingCalls
 
 CORRECTION_SERVICE = "meterlog.aggregator.v1.CorrectionService"
 
 
 class CorrectionFace(correction_pb2_grpc.CorrectionServiceServicer):
-    """Hands each request to the noun that it is about. Handlers block, so they run in the thread pool."""
+    """Hands each request to the noun that it is about. Those that decide may last, and hold no thread of the pool."""
 
-    def __init__(self, corrections: Corrections, backfills: Backfills) -> None:
+    def __init__(self, corrections: Corrections, backfills: Backfills, lasting: LastingCalls) -> None:
         self._corrections = corrections
         self._backfills = backfills
+        self._lasting = lasting
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add this face to a server."""
         correction_pb2_grpc.add_CorrectionServiceServicer_to_server(self, server)
 
-    def PreviewCancellation(
+    async def PreviewCancellation(
         self, request: correction_pb2.PreviewCancellationRequest, context: grpc.ServicerContext
     ) -> correction_pb2.PreviewCancellationResponse:
         """What a cancellation would hit."""
-        return self._corrections.preview(request, time_left_s(context))
+        return await self._lasting.run(self._corrections.preview, request, context)
 
-    def CancelUsage(
+    async def CancelUsage(
         self, request: correction_pb2.CancelUsageRequest, context: grpc.ServicerContext
     ) -> correction_pb2.CancelUsageResponse:
         """Cancel usage events."""
-        return self._corrections.cancel(request, time_left_s(context))
+        return await self._lasting.run(self._corrections.cancel, request, context)
 
-    def AmendUsage(
+    async def AmendUsage(
         self, request: correction_pb2.AmendUsageRequest, context: grpc.ServicerContext
     ) -> correction_pb2.AmendUsageResponse:
         """Amend one usage event."""
-        return self._corrections.amend(request, time_left_s(context))
+        return await self._lasting.run(self._corrections.amend, request, context)
 
-    def RevertCorrection(
+    async def RevertCorrection(
         self, request: correction_pb2.RevertCorrectionRequest, context: grpc.ServicerContext
     ) -> correction_pb2.RevertCorrectionResponse:
         """Revert a correction."""
-        return self._corrections.revert(request, time_left_s(context))
+        return await self._lasting.run(self._corrections.revert, request, context)
 
     def GetCorrection(
         self, request: correction_pb2.GetCorrectionRequest, context: grpc.ServicerContext
@@ -57,23 +58,23 @@ class CorrectionFace(correction_pb2_grpc.CorrectionServiceServicer):
         """Corrections, newest first."""
         return self._corrections.list(request)
 
-    def OpenBackfill(
+    async def OpenBackfill(
         self, request: correction_pb2.OpenBackfillRequest, context: grpc.ServicerContext
     ) -> correction_pb2.OpenBackfillResponse:
         """Open a backfill."""
-        return self._backfills.open(request, time_left_s(context))
+        return await self._lasting.run(self._backfills.open, request, context)
 
-    def CloseBackfill(
+    async def CloseBackfill(
         self, request: correction_pb2.CloseBackfillRequest, context: grpc.ServicerContext
     ) -> correction_pb2.CloseBackfillResponse:
         """Close a backfill."""
-        return self._backfills.close(request, time_left_s(context))
+        return await self._lasting.run(self._backfills.close, request, context)
 
-    def RevertBackfill(
+    async def RevertBackfill(
         self, request: correction_pb2.RevertBackfillRequest, context: grpc.ServicerContext
     ) -> correction_pb2.RevertBackfillResponse:
         """Revert a backfill."""
-        return self._backfills.revert(request, time_left_s(context))
+        return await self._lasting.run(self._backfills.revert, request, context)
 
     def GetBackfill(
         self, request: correction_pb2.GetBackfillRequest, context: grpc.ServicerContext

@@ -13,6 +13,9 @@ from services.eventstore.event import StreamName
 from services.kernel.errors import AlreadyExists, NotFound, RuleViolated
 from services.kernel.timestamp import from_timestamp, to_timestamp
 
+CATEGORY = "meter"
+METER_NOT_FOUND = "METER_NOT_FOUND"
+
 
 @dataclass(frozen=True, slots=True)
 class Meter:
@@ -66,12 +69,13 @@ MeterEvent = MeterCreated | MeterUpdated | MeterRedefined | MeterArchived
 
 def meter_stream(slug: str) -> StreamName:
     """The stream of one meter."""
-    return StreamName("meter", slug)
+    return StreamName(CATEGORY, slug)
 
 
 def no_meter(slug: str) -> NotFound:
     """The refusal when there is no meter of that slug."""
-    return NotFound(f'no meter "{slug[:64]}"; create it or check the slug', reason="METER_NOT_FOUND")
+    text = f'no meter "{slug[:64]}"; create it or check the slug'
+    return NotFound(text, reason=METER_NOT_FOUND, metadata={"meter": slug})
 
 
 def _decide(command: MeterCommand, meter: Meter | None) -> list[MeterEvent]:

@@ -1,16 +1,17 @@
 """Restates closed periods whose usage changed: late usage, corrections, backfills, meters created and redefined."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from services.aggregator.archived_usage import ArchivedUsage
-from services.aggregator.changed_periods import ChangedPeriods, changed_periods
+from services.aggregator.changed_periods import changed_periods
 from services.aggregator.closer import COUNT_TIMEOUT_S, LOOK_EVERY_S
-from services.aggregator.closings import ClosedSpan
+from services.aggregator.closings import ClosedSpan, subjects_closed
 from services.aggregator.deadline import Deadline
 from services.aggregator.period_counts import rounds, usage_of
+from services.aggregator.period_review import PeriodReview
 from services.aggregator.period_statements import restate_counted
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
@@ -30,7 +31,7 @@ class PeriodRestater:
 
     A period is due while the tables know of a touch behind the position that it is counted to. A touch that changes no
     total is remembered only here: after a restart such periods are counted once more. Usage that keeps coming late is
-    gathered: rounds begin at most every `every_s`.
+    gathered: rounds begin at most every `every_s`. Once tables were replaced, every closed period is due, some a round.
     """
 
     name = "restate periods"
@@ -43,14 +44,19 @@ class PeriodRestater:
         every_s: float,
         archive: ArchivedUsage | None = None,
         doubt: Callable[[], str] = lambda: "",
+        review: PeriodReview | None = None,
     ) -> None:
-        """`doubt` says why the tables are not to be trusted now; nothing is stated meanwhile."""
+        """`doubt` says why the tables are not to be trusted now; nothing is stated meanwhile.
+
+        `review` knows which periods are due because tables were replaced; None: nobody remembers that.
+        """
         self._store = store
         self._clock = clock
         self._windows = windows
         self._every_s = every_s
         self._archive = archive
         self._doubt = doubt
+        self._review = review
         self._looked_at = BEGINNING
         self._stop = threading.Event()
         self._thread = LastingThread(self.name, self._look)
@@ -80,10 +86,27 @@ class PeriodRestater:
             changed = changed_periods(usage, self._looked_at)
         restated = 0
         for span in changed.spans:
-            restated += self._restate(changed, span)
+            with snapshot(self._windows, self._store) as usage:
+                subjects = changed.subjects_in(usage, span)
+            restated += self._restate(span, subjects)
             if not self._may_restate():
                 return restated
         self._looked_at = changed.until
+        return restated
+
+    def review_some(self) -> int:
+        """Look at some of the periods that were stated from other tables; returns how many were restated."""
+        if self._review is None:
+            return 0
+        with snapshot(self._windows, self._store) as usage:
+            generation, due = usage.generation, self._review.due(usage)
+            closed = [(span, subjects_closed(usage.connection, usage.tables, span)) for span in due]
+        restated = 0
+        for span, subjects in closed:
+            restated += self._restate(span, subjects)
+            if not self._may_restate():
+                return restated
+        self._review.note(generation, due)
         return restated
 
     def _look(self, stop: threading.Event) -> None:
@@ -91,16 +114,16 @@ class PeriodRestater:
         while not stop.wait(LOOK_EVERY_S):
             if monotonic_s() >= next_s and self._windows.is_leading() and self._may_restate():
                 self.restate_changed()
+                if self._may_restate():
+                    self.review_some()
                 next_s = monotonic_s() + self._every_s
             self._thread.well()
 
     def _may_restate(self) -> bool:
         return not self._stop.is_set() and self._windows.is_whole() and not self._doubt()
 
-    def _restate(self, changed: ChangedPeriods, span: ClosedSpan) -> int:
-        """Count one period again for those whose usage was touched; round by round, each from one snapshot."""
-        with snapshot(self._windows, self._store) as usage:
-            subjects = changed.subjects_in(usage, span)
+    def _restate(self, span: ClosedSpan, subjects: Sequence[str]) -> int:
+        """Count one period again for these; round by round, each from one snapshot."""
         restated: list[Position] = []
         for some in rounds(subjects, span.span):
             if not self._may_restate():

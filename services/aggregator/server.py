@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from meterlog.aggregator.v1 import aggregator_pb2, aggregator_pb2_grpc
+from services.aggregator.api.counting import CountingState
 from services.aggregator.api.meters import Meters
 from services.aggregator.api.periods import Periods
 from services.aggregator.api.totals import Totals
@@ -12,13 +13,17 @@ from services.aggregator.api.unmatched import Unmatched
 from services.aggregator.api.usage import Usage
 from services.aggregator.api.usage_events import UsageEvents
 from services.aggregator.api.watch import UsageWatch
+from services.aggregator.lasting_calls import LastingCalls
 from services.rpc.deadline import time_left_s
 
 AGGREGATOR_SERVICE = "meterlog.aggregator.v1.AggregatorService"
 
 
 class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
-    """Hands each request to the noun that it is about. Handlers block, in a pool of threads; one is a coroutine."""
+    """Hands each request to the noun that it is about.
+
+    Handlers block, in a pool of threads; those that may last are coroutines, which hold no thread of that pool.
+    """
 
     def __init__(
         self,
@@ -29,6 +34,8 @@ class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
         usage_events: UsageEvents,
         unmatched: Unmatched,
         periods: Periods,
+        counting: CountingState,
+        lasting: LastingCalls,
     ) -> None:
         self._meters = meters
         self._usage = usage
@@ -37,16 +44,18 @@ class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
         self._usage_events = usage_events
         self._unmatched = unmatched
         self._periods = periods
+        self._counting = counting
+        self._lasting = lasting
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add this face to a server."""
         aggregator_pb2_grpc.add_AggregatorServiceServicer_to_server(self, server)
 
-    def CreateMeter(
+    async def CreateMeter(
         self, request: aggregator_pb2.CreateMeterRequest, context: grpc.ServicerContext
     ) -> aggregator_pb2.CreateMeterResponse:
         """Create a meter."""
-        return self._meters.create(request, time_left_s(context))
+        return await self._lasting.run(self._meters.create, request, context)
 
     def GetMeter(
         self, request: aggregator_pb2.GetMeterRequest, context: grpc.ServicerContext
@@ -60,23 +69,23 @@ class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
         """Meters by slug."""
         return self._meters.list(request)
 
-    def UpdateMeter(
+    async def UpdateMeter(
         self, request: aggregator_pb2.UpdateMeterRequest, context: grpc.ServicerContext
     ) -> aggregator_pb2.UpdateMeterResponse:
         """Change a meter's name or unit."""
-        return self._meters.update(request, time_left_s(context))
+        return await self._lasting.run(self._meters.update, request, context)
 
-    def RedefineMeter(
+    async def RedefineMeter(
         self, request: aggregator_pb2.RedefineMeterRequest, context: grpc.ServicerContext
     ) -> aggregator_pb2.RedefineMeterResponse:
         """Change what a meter counts."""
-        return self._meters.redefine(request, time_left_s(context))
+        return await self._lasting.run(self._meters.redefine, request, context)
 
-    def PreviewMeter(
+    async def PreviewMeter(
         self, request: aggregator_pb2.PreviewMeterRequest, context: grpc.ServicerContext
     ) -> aggregator_pb2.PreviewMeterResponse:
         """What a meter would say of past usage."""
-        return self._meters.preview(request, time_left_s(context))
+        return await self._lasting.run(self._meters.preview, request, context)
 
     def ListMeterVersions(
         self, request: aggregator_pb2.ListMeterVersionsRequest, context: grpc.ServicerContext
@@ -84,11 +93,17 @@ class AggregatorFace(aggregator_pb2_grpc.AggregatorServiceServicer):
         """What a meter said over time."""
         return self._meters.versions(request)
 
-    def ArchiveMeter(
+    async def ArchiveMeter(
         self, request: aggregator_pb2.ArchiveMeterRequest, context: grpc.ServicerContext
     ) -> aggregator_pb2.ArchiveMeterResponse:
         """Archive a meter."""
-        return self._meters.archive(request, time_left_s(context))
+        return await self._lasting.run(self._meters.archive, request, context)
+
+    def GetCounting(
+        self, request: aggregator_pb2.GetCountingRequest, context: grpc.ServicerContext
+    ) -> aggregator_pb2.GetCountingResponse:
+        """How far usage is counted."""
+        return self._counting.get(request)
 
     def QueryUsage(
         self, request: aggregator_pb2.QueryUsageRequest, context: grpc.ServicerContext

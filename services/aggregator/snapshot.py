@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from services.aggregator.archived_usage import ArchivedUsage
+from services.aggregator.counting_progress import Tally
 from services.aggregator.tables import UsageTables
 from services.eventstore.event import Position
 from services.eventstore.store import EventStore
@@ -16,13 +17,19 @@ from services.projection.runner import ProjectionRunner
 
 @dataclass(frozen=True, slots=True)
 class UsageSnapshot:
-    """Tables that are folded up to `position`, not further; the log only ever grows behind it."""
+    """Tables that are folded up to `position`, not further; the log only ever grows behind it.
+
+    `generation` is the version and the number of these tables; `tally` hears how much of the log was read, when
+    somebody waits for it.
+    """
 
     connection: Connection
     tables: UsageTables
     store: EventStore
     position: Position
     archive: ArchivedUsage | None = None
+    generation: tuple[int, int] = (0, 0)
+    tally: Tally | None = None
 
 
 @contextmanager
@@ -33,4 +40,5 @@ def snapshot(
     with windows.read() as (connection, tables):
         generation = live_generation(connection, windows.name)
         assert generation is not None, "read() refuses while there is no live generation"
-        yield UsageSnapshot(connection, tables, store, generation.position, archive)
+        made = (generation.version, generation.number)
+        yield UsageSnapshot(connection, tables, store, generation.position, archive, made)

@@ -1,4 +1,4 @@
-"""The `meterlog` command: what it can do on one screen, and how it ends."""
+"""The `meterlog` command: how it begins, and how it ends."""
 
 import os
 import sys
@@ -6,23 +6,7 @@ from typing import Final
 
 import typer
 
-from services.cli.commands.apply import apply
-from services.cli.commands.audit import audit_app
-from services.cli.commands.backfills import backfills_app
-from services.cli.commands.clock import clock_app
-from services.cli.commands.corrections import corrections_app
-from services.cli.commands.demo import demo
-from services.cli.commands.import_file import import_file
-from services.cli.commands.invoices import invoices_app
-from services.cli.commands.log import log_app
-from services.cli.commands.meters import meters_app
-from services.cli.commands.periods import periods_app
-from services.cli.commands.projections import projections_app
-from services.cli.commands.rebuild import rebuild
-from services.cli.commands.simulate import simulate
-from services.cli.commands.up import up
-from services.cli.commands.usage import usage_app
-from services.cli.commands.usage_archive import archive_app
+from services.cli.command_table import app_for
 from services.cli.failure import CommandFailed, ExitCode, misused
 from services.cli.proxy import no_proxy_on_loopback
 from services.cli.screen import show_failure
@@ -30,37 +14,13 @@ from services.kernel.errors import DomainError, InvalidInput
 
 INTERRUPTED: Final = 130
 
-app = typer.Typer(
-    name="meterlog",
-    help="Usage metering and billing from one append-only, provable log.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command("up")(up)
-app.command("apply")(apply)
-app.add_typer(meters_app, name="meters")
-app.command("import")(import_file)
-app.add_typer(usage_app, name="usage")
-app.add_typer(corrections_app, name="corrections")
-app.add_typer(backfills_app, name="backfills")
-app.add_typer(periods_app, name="periods")
-app.add_typer(invoices_app, name="invoices")
-app.command("rebuild")(rebuild)
-app.add_typer(projections_app, name="projections")
-app.add_typer(audit_app, name="audit")
-app.add_typer(log_app, name="log")
-app.add_typer(archive_app, name="archive")
-app.add_typer(clock_app, name="clock")
-app.command("simulate")(simulate)
-app.command("demo")(demo)
-
 
 def main() -> int:
     """Run the command line; 0 when done, 1 when refused or failed, 2 when it was called wrongly."""
     arguments = sys.argv[1:] or ["--help"]
     os.environ.update(no_proxy_on_loopback(os.environ))
     try:
-        return int(app(arguments, prog_name="meterlog", standalone_mode=False) or ExitCode.DONE)
+        return int(app_for(arguments)(arguments, prog_name="meterlog", standalone_mode=False) or ExitCode.DONE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

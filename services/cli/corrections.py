@@ -16,7 +16,7 @@ from services.cli.paging import PAGE_SIZE, every_page
 from services.cli.refusal import CallFailed
 
 DECISION_TIMEOUT_S: Final = 600.0
-"""Usage, periods and totals follow before a decision is answered."""
+"""What is decided is looked for in all usage before it is."""
 
 TOTALS_SHOWN_MAX: Final = 20
 
@@ -29,11 +29,16 @@ def preview_cancellation(services: Services, choice: Choice) -> correction.Previ
     return services.aggregator.call(services.corrections.PreviewCancellation, request, DECISION_TIMEOUT_S)
 
 
+def get_correction(services: Services, key: str) -> correction.Correction:
+    """The correction of that key; raises CallFailed."""
+    request = correction.GetCorrectionRequest(key=key)
+    return services.aggregator.call(services.corrections.GetCorrection, request).correction
+
+
 def decided_cancellation(services: Services, key: str) -> correction.Correction | None:
     """The cancellation that was decided under a key; None when there is none. Raises CallFailed."""
     try:
-        request = correction.GetCorrectionRequest(key=key)
-        found = services.aggregator.call(services.corrections.GetCorrection, request).correction
+        found = get_correction(services, key)
     except CallFailed as failed:
         if failed.code.name != "NOT_FOUND":
             raise

@@ -16,7 +16,7 @@ from services.cli.paging import PAGE_SIZE, every_page
 REDEFINITION_TIMEOUT_S: Final = 3600.0
 """Usage is counted anew before the call returns."""
 
-_NOT_PART_OF_IT: Final = ("display_name", "unit", "created_at", "archived_at", "version", "effective_from")
+_NOT_PART_OF_IT: Final = ("display_name", "unit", "created_at", "archived_at", "version", "effective_from", "counting")
 
 
 def list_meters(services: Services, *, include_archived: bool) -> list[aggregator.Meter]:
@@ -35,17 +35,20 @@ def is_redefined(declared: aggregator.Meter, current: aggregator.Meter) -> bool:
     return _definition(declared) != _definition(current)
 
 
-def redefine_meter(services: Services, meter: aggregator.Meter, expected_version: int) -> aggregator.Meter:
-    """Count as the meter says: from its `effective_from` on, or always. The meter as redefined."""
+def redefine_meter(
+    services: Services, meter: aggregator.Meter, expected_version: int, *, answer_early: bool = False
+) -> aggregator.Meter:
+    """Count as the meter says: from its `effective_from` on, or always. The meter as redefined, counted or not yet."""
     definition = aggregator.Meter()
     definition.CopyFrom(meter)
-    for name in ("created_at", "archived_at", "version", "effective_from"):
+    for name in ("created_at", "archived_at", "version", "effective_from", "counting"):
         definition.ClearField(name)
     request = aggregator.RedefineMeterRequest(
         slug=meter.slug,
         meter=definition,
         effective_from=meter.effective_from if meter.HasField("effective_from") else None,
         expected_version=expected_version,
+        answer_early=answer_early,
     )
     return services.aggregator.call(services.meters.RedefineMeter, request, REDEFINITION_TIMEOUT_S).meter
 
@@ -55,7 +58,9 @@ def meters_table(meters: Iterable[aggregator.Meter]) -> Table:
     rows = [
         (
             meter.slug,
-            _counts(meter) + ("; archived" if meter.HasField("archived_at") else ""),
+            _counts(meter)
+            + ("; archived" if meter.HasField("archived_at") else "")
+            + ("; being counted" if meter.HasField("counting") else ""),
             meter.unit,
             str(meter.version or 1),
             timestamp_text(meter.effective_from) if meter.HasField("effective_from") else "always",

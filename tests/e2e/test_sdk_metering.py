@@ -17,6 +17,7 @@ from meterlog.client import (
     Meter,
     Meterlog,
     RestatedTotal,
+    UsageOutcome,
     WrongValue,
 )
 from services.cli.platform import Platform
@@ -24,7 +25,7 @@ from services.cli.processes.environment import PlatformSettings
 from services.cli.processes.var_lock import VarLock
 from services.kernel.clock import monotonic_s
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 SUNDAY = datetime(2025, 10, 26, 12, tzinfo=UTC)  # 25 hours long in Berlin
 DAY = (SUNDAY - timedelta(hours=14), SUNDAY + timedelta(hours=11))
 TOKENS = Meter("tokens", "llm", "sum", value_property="input", group_by=("region",), filters=("input>=1",))
@@ -118,3 +119,29 @@ def test_a_period_runs_is_closed_and_is_restated(platform: Platform, meterlog: M
             )
 
     assert asyncio.run(the_same()) == (period, 1, [period])
+
+
+def test_cloud_events_are_recorded_reported_archived_and_checked(platform: Platform, meterlog: Meterlog) -> None:
+    event = {"specversion": "1.0", "id": "1", "source": "edge", "type": "llm", "subject": "initech", "time": SUNDAY}
+    (recorded,) = meterlog.record_cloud_events({**event, "data": {"input": 7}})
+    meterlog.meters.create(replace(TOKENS, slug="sent_tokens"))
+    (found,) = meterlog.usage.query("sent_tokens", *DAY, subjects=["initech"], min_position=recorded.position)
+    assert (found.value, meterlog.usage.event("edge", "1").properties) == (Decimal(7), {"input": "7"})
+    assert meterlog.meters.update("sent_tokens", unit="token", display_name="Sent").display_name == "Sent"
+    assert meterlog.storage.compact().archive.position >= recorded.position
+
+    async def the_same() -> None:
+        addresses = platform.addresses
+        async with AsyncMeterlog(addresses["ingest"], aggregator=addresses["aggregator"]) as client:
+            (again,) = await client.record_cloud_events({**event, "data": {"input": 8}})
+            assert (again.outcome, again.position) == (UsageOutcome.CONFLICT, recorded.position)
+            rows = (await client.usage.report()).rows
+            assert [row.count for row in rows if row.reason == "OTHER_CONTENT_RECORDED"] == [1]
+            archive = await client.storage.archive()
+            assert (archive.problem, archive.first_day, archive.usage_event_count > 0) == ("", None, True)
+            check = await client.storage.check(samples=None)
+            assert (check.difference_count, check.differences) == (0, ())
+            assert (await client.storage.checked()).last == check
+            assert (await client.meters.update("sent_tokens", unit="tok")).unit == "tok"
+
+    asyncio.run(the_same())

@@ -5,14 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from structlog.testing import capture_logs
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.counting_progress import with_progress
-from services.aggregator.definition import Definition
 from services.kernel.clock import epoch_us
 from services.kernel.errors import InvalidInput, NotFound, RuleViolated, TimedOut
 from services.kernel.timestamp import to_timestamp
@@ -236,18 +232,6 @@ def test_an_hour_with_too_many_groups_is_warned_of_once(room: AggregatorRoom, mo
 
     warned = [line for line in logs if line["log_level"] == "warning"]
     assert [(line["meter"], line["hour_us"]) for line in warned] == [("tokens", epoch_us(DAY + timedelta(hours=1)))]
-
-
-def test_a_long_count_says_how_far_it_is(room: AggregatorRoom) -> None:
-    room.record([call(1), call(2)])
-    meter = Definition("tokens", "", "call", AggregationName.SUM, "", (), "")
-    seconds = iter([0.0, 1.0, 6.0, 6.0, 7.0])
-    with folded(room.log) as read_model, capture_logs() as logs:
-        parts = [pa.table({"row": [0]}), pa.table({"row": [1]}), pa.table({"row": []})]
-        assert list(with_progress(parts, read_model.snapshot, [meter], lambda: next(seconds))) == parts
-
-    said = [(line["event"], line["usage_events"], line.get("of_at_most")) for line in logs]
-    assert said == [("counting earlier usage", 2, 2), ("earlier usage is counted", 2, None)]
 
 
 def test_filters_are_shown_as_they_were_sent(room: AggregatorRoom) -> None:

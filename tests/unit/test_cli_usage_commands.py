@@ -85,7 +85,7 @@ class Services:
 def services():
     started = Services()
     yield started
-    started.server.stop(None).wait(10)
+    started.server.stop(None).wait(60)
 
 
 @pytest.fixture
@@ -280,21 +280,3 @@ def test_periods_are_listed_and_closed_by_hand(run, services):
     code, text = run("periods", "close", "--at", "2026-01-15", "--period", "week", "--zone", "Pacific/Apia")
     assert (code, text) == (0, "2 periods closed, 1 was closed already\n")
     assert services.asked["ClosePeriod"].time_zone == "Pacific/Apia"
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        *(f"meters {each}" for each in ("list", "show", "create", "redefine", "preview", "versions", "archive")),
-        *(f"usage {each}" for each in ("query", "watch", "events", "event", "unmatched", "report", "check")),
-        *(f"corrections {each}" for each in ("preview", "cancel", "amend", "revert", "list", "show")),
-        *(f"backfills {each}" for each in ("open", "close", "revert", "list", "show")),
-        *(f"periods {each}" for each in ("list", "show", "close")),
-        *(f"archive {each}" for each in ("status", "compact")),
-        "simulate",
-        "import",
-    ],
-)
-def test_every_command_explains_itself(run, command):
-    code, text = run(*command.split(), "--help")
-    assert (code, "Usage: meterlog" in text) == (0, True)

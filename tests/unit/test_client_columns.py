@@ -14,7 +14,7 @@ from meterlog.client import AsyncMeterlog, CallFailed, Meterlog, RetryPolicy, Se
 from meterlog.client.testing import Fault, IngestInMemory
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
-QUICK = Sending(retry=RetryPolicy(give_up_after_s=5.0, first_delay_s=0.001, delay_max_s=0.01))
+QUICK = Sending(retry=RetryPolicy(give_up_after_s=60.0, first_delay_s=0.001, delay_max_s=0.01))
 
 
 def table(rows, first=0, **others):

@@ -12,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from meterlog.aggregator.v1 import aggregator_pb2, aggregator_pb2_grpc, correction_pb2, correction_pb2_grpc
 from meterlog.client import AsyncMeterlog, CallFailed, Meterlog, UsageFilter, UsageName, WrongType, WrongValue
+from tests.patience import in_time, patiently
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 END = datetime(2026, 2, 1, tzinfo=UTC)
@@ -44,7 +45,7 @@ class Aggregator(aggregator_pb2_grpc.AggregatorServiceServicer):
             row = aggregator_pb2.UsageRow(start_at=AT, end_at=AT, value=str(position))
             yield aggregator_pb2.WatchUsageResponse(rows=[row], position=position)
         if request.meter == "quiet":
-            self.over.wait(30)
+            self.over.wait(60)
 
     def ListUsageEvents(self, request, _context):
         self.requests.append(request)
@@ -112,7 +113,7 @@ class Service:
 def service():
     started = Service()
     yield started
-    started.server.stop(None).wait(10)
+    started.server.stop(None).wait(60)
 
 
 @pytest.fixture
@@ -163,7 +164,12 @@ def test_a_watch_tells_what_changes_until_it_ends(meterlog):
 
 
 def test_a_watch_ends_quietly_when_its_time_is_over(service, meterlog):
-    assert len(list(meterlog.usage.watch("quiet", START, END, timeout_s=0.2))) == 3
+    def watch(deadline_s):
+        count = len(list(meterlog.usage.watch("quiet", START, END, timeout_s=deadline_s)))
+        in_time(count >= 3)
+        assert count == 3
+
+    patiently(watch)
     service.aggregator.over.set()
 
 

@@ -52,7 +52,7 @@ import os, sys
 from meterlog.client import Meterlog
 meterlog = Meterlog(sys.argv[1])
 child = os.fork()
-meterlog.record(type="t", subject="s", id="child" if child == 0 else "parent").result(30)
+meterlog.record(type="t", subject="s", id="child" if child == 0 else "parent").result(60)
 if child:
     os.waitpid(child, 0)
 """

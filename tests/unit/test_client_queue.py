@@ -19,7 +19,7 @@ from meterlog.client import (
 )
 from meterlog.client.testing import Fault, IngestInMemory
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 NOON = datetime(2023, 11, 16, 12, tzinfo=UTC)
 QUICK = Sending(linger_s=0.005, retry=RetryPolicy(give_up_after_s=WAIT_S, first_delay_s=0.001, delay_max_s=0.01))
 IMPATIENT = Sending(linger_s=0.005, retry=RetryPolicy(give_up_after_s=0.05, first_delay_s=0.001, delay_max_s=0.01))

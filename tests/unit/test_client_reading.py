@@ -69,7 +69,7 @@ def address():
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield f"127.0.0.1:{port}"
-    server.stop(None).wait(10)
+    server.stop(None).wait(60)
 
 
 @pytest.fixture

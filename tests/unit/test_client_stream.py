@@ -18,8 +18,9 @@ from meterlog.ingest.v1.ingest_pb2 import (
     UsageResult,
 )
 
-QUICK = Sending(retry=RetryPolicy(give_up_after_s=5.0, call_timeout_s=5.0, first_delay_s=0.001, delay_max_s=0.01))
+QUICK = Sending(retry=RetryPolicy(give_up_after_s=60.0, call_timeout_s=60.0, first_delay_s=0.001, delay_max_s=0.01))
 IMPATIENT = Sending(retry=RetryPolicy(give_up_after_s=0.0, call_timeout_s=0.2))
+ONE_TRY = Sending(retry=RetryPolicy(give_up_after_s=0.0, call_timeout_s=60.0))
 
 
 def batches(client, count, rows=3):
@@ -64,7 +65,7 @@ def test_it_reads_no_further_ahead_than_its_window():
 
 @pytest.mark.parametrize("fault", [Fault(grpc.StatusCode.PERMISSION_DENIED), Fault(grpc.StatusCode.UNAVAILABLE)])
 def test_what_is_given_up_is_undelivered_and_the_stream_goes_on(fault):
-    with IngestInMemory([fault]) as ingest, Meterlog(ingest.address, sending=IMPATIENT) as client:
+    with IngestInMemory([fault]) as ingest, Meterlog(ingest.address, sending=ONE_TRY) as client:
         answers = list(client.record_stream(batches(client, 12)))
     outcomes = [results[0].outcome for results in answers]
     assert len(outcomes) == 12

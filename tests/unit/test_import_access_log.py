@@ -23,7 +23,7 @@ from services.cli.importing.web_request import SubjectFrom, WebLogOptions
 SAMPLE = Path(__file__).resolve().parents[2] / "examples" / "web_access" / "access.log"
 REAL_LOG = os.environ.get("WEB_LOG", "")
 LOGS = [SAMPLE, *([Path(REAL_LOG)] if REAL_LOG and Path(REAL_LOG).exists() else [])]
-QUICK = RetryPolicy(give_up_after_s=5.0, first_delay_s=0.001, delay_max_s=0.01)
+QUICK = RetryPolicy(give_up_after_s=60.0, first_delay_s=0.001, delay_max_s=0.01)
 
 
 def line(path="/docs/a", status=200, size="10", user="-", second=3, client="192.0.2.1"):

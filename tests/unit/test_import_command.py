@@ -10,9 +10,9 @@ import pytest
 
 from meterlog.client import RetryPolicy
 from meterlog.client.testing import Fault, IngestInMemory
-from services.cli.importing import sending
 from services.cli.importing.command import import_usage
 from services.cli.importing.refusal import FileRefused, ImportInterrupted, MappingRefused
+from services.cli.importing.sending import IN_FLIGHT_MAX
 from services.cli.importing.summary import PROBLEMS_SHOWN_MAX
 
 MAPPING = """
@@ -25,7 +25,7 @@ properties:
   input_tokens: {number: "{ContextTokens}"}
   output_tokens: {number: "{GeneratedTokens}"}
 """
-QUICK = RetryPolicy(give_up_after_s=20.0, first_delay_s=0.001, delay_max_s=0.01)
+QUICK = RetryPolicy(give_up_after_s=60.0, first_delay_s=0.001, delay_max_s=0.01)
 IMPATIENT = RetryPolicy(give_up_after_s=0.05, first_delay_s=0.001, delay_max_s=0.01)
 
 
@@ -45,12 +45,13 @@ class Desk:
         self.mapping = folder / "mapping.yaml"
         self.mapping.write_text(MAPPING)
         self.file = folder / "trace.csv"
+        self.in_flight = IN_FLIGHT_MAX
 
     def imports(self, ingest, content=None, name="trace.csv", **options):
         self.file = self.folder / name
         if content is not None:
             self.file.write_bytes(content if isinstance(content, bytes) else content.encode())
-        options = {"retry": QUICK, **options}
+        options = {"retry": QUICK, "in_flight": self.in_flight, **options}
         return import_usage(self.file, self.mapping, address=ingest.address, var=self.folder / "var", **options)
 
     def progress_files(self):
@@ -63,9 +64,9 @@ def desk(tmp_path):
 
 
 @pytest.fixture
-def one_at_a_time(monkeypatch):
+def one_at_a_time(desk):
     """Batches arrive in the order of the file, so that a scripted fault meets the batch that is meant."""
-    monkeypatch.setattr(sending, "IN_FLIGHT_MAX", 1)
+    desk.in_flight = 1
 
 
 def open_when_recorded(gate, ingest, rows):

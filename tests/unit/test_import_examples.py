@@ -61,6 +61,18 @@ def test_a_log_of_the_api_gateway_is_imported_without_a_mapping(tmp_path):
     assert summary.recorded == summary.read == 3
 
 
+def test_cloud_events_make_the_usage_that_their_meters_count(tmp_path):
+    with IngestInMemory() as ingest:
+        file = EXAMPLES / "cloud_events" / "requests.ndjson"
+        summary = import_usage(file, address=ingest.address, var=tmp_path)
+    assert summary.recorded == summary.read == 3
+    for meter in content_of(EXAMPLES / "cloud_events")["meter"]:
+        assert {event.type for event in ingest.recorded} == {meter.event_type}
+        assert all(
+            {"input_tokens", "output_tokens", *meter.group_by} <= set(event.properties) for event in ingest.recorded
+        )
+
+
 @pytest.mark.parametrize(("name", "rows"), [("api_gateway/calls.ndjson", 3), ("object_storage/stored.csv", 6)])
 def test_the_file_of_an_example_is_imported_whole(tmp_path, name, rows):
     file = EXAMPLES / name

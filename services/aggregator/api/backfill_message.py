@@ -9,9 +9,11 @@ from services.aggregator.api.correction_message import (
     require_order,
     require_texts,
 )
+from services.aggregator.api.counting import counting_message
 from services.aggregator.api.instants import missing, parse_instant
 from services.aggregator.corrections.backfill_rows import BackfillRow
 from services.aggregator.corrections.decision import Decision
+from services.aggregator.counting_progress import Counting
 from services.kernel.clock import epoch_us
 from services.kernel.timestamp import to_timestamp
 
@@ -33,8 +35,8 @@ def opening_of(request: api.OpenBackfillRequest, decision: Decision) -> Backfill
     return opened
 
 
-def backfill_message(row: BackfillRow, loaded: int) -> api.Backfill:
-    """A backfill as the API shows it; `loaded` is how many usage events it has now."""
+def backfill_message(row: BackfillRow, loaded: int, counting: Counting | None = None) -> api.Backfill:
+    """A backfill as the API shows it; `loaded` is how many usage events it has now, `counting` how far its count is."""
     opened = row.opened
     message = api.Backfill(
         key=opened.key,
@@ -47,6 +49,7 @@ def backfill_message(row: BackfillRow, loaded: int) -> api.Backfill:
         opened=decision_message(opened.decision, row.position),
         closed=None if row.closed is None else decision_message(row.closed.decision, row.closed_position),
         reverted=None if row.reverted is None else decision_message(row.reverted.decision, row.reverted_position),
+        counting=counting_message(counting),
     )
     if opened.HasField("start_at"):
         message.start_at.CopyFrom(opened.start_at)

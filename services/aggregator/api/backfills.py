@@ -1,7 +1,5 @@
 """The API's methods about backfills: open, close, revert, get, list."""
 
-from sqlalchemy import Connection
-
 from meterlog.aggregator.v1 import correction_pb2 as api
 from services.aggregator.api.backfill_message import backfill_message, opening_of
 from services.aggregator.api.corrections import page_position
@@ -23,11 +21,14 @@ from services.aggregator.corrections.decision import (
     require_correction_key,
     require_decision,
 )
+from services.aggregator.corrections.told import told_backfill
 from services.aggregator.corrections.turn import Turn
+from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
+from services.aggregator.outstanding import Outstanding
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
-from services.eventstore.decider import handle, load, read_whole_stream
+from services.eventstore.decider import handle, load
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock
 from services.kernel.errors import InvalidInput
@@ -37,7 +38,9 @@ from services.rpc.pages import encode_token, page_size
 
 
 class Backfills:
-    """Runs commands against a backfill's stream. Usage and totals follow before a command is answered."""
+    """Runs commands against a backfill's stream. Usage and totals follow, unless it is to be answered early, before a
+    command is answered; TimedOut while they are STILL_COUNTING.
+    """
 
     def __init__(
         self,
@@ -46,20 +49,25 @@ class Backfills:
         clock: Clock,
         archive: ArchivedUsage | None = None,
         turn: Turn | None = None,
+        view: CountingView = NOBODY_COUNTS,
     ) -> None:
-        """`turn` is that of all who decide about the same usage in this process; None: this is the only one."""
+        """`turn` is that of all who decide about the same usage in this process; None: this is the only one.
+
+        `view` knows how far counts of earlier usage are.
+        """
         self._store = store
         self._windows = windows
         self._clock = clock
         self._archive = archive
         self._turn = turn or Turn()
+        self._outstanding = Outstanding(store, windows, view)
 
     def open(self, request: api.OpenBackfillRequest, left_s: float) -> api.OpenBackfillResponse:
         """Open a backfill."""
         deadline = Deadline.after(left_s)
         key = _key(request.key)
         self._run(key, Open(opening_of(request, self._decision(request))), deadline)
-        return api.OpenBackfillResponse(backfill=self._message(key, deadline))
+        return api.OpenBackfillResponse(backfill=self._answer(key, deadline))
 
     def close(self, request: api.CloseBackfillRequest, left_s: float) -> api.CloseBackfillResponse:
         """Close a backfill: its usage counts, and what it replaces does not."""
@@ -67,14 +75,15 @@ class Backfills:
         key, decision = _key(request.key), self._decision(request)
         if request.expected_count < 0:
             raise InvalidInput("expected_count is below 0; leave it out, or say how many", field="expected_count")
-        with self._turn.taken(deadline):
+        with self._turn.taken(deadline) as require_turn:
             backfill = load(self._store, BACKFILL, backfill_stream(key))
             if backfill is not None and is_closable(key, backfill):
-                self._windows.wait_for_reader(self._store.head().position, deadline.left_s())
+                self._outstanding.catch_up(deadline)
                 with snapshot(self._windows, self._store, self._archive) as usage:
                     event = closing_event(usage, backfill.opened, request.expected_count, decision, deadline)
+                require_turn()
                 self._run(key, Close(event), deadline)
-        return api.CloseBackfillResponse(backfill=self._message(key, deadline))
+        return api.CloseBackfillResponse(backfill=self._answer(key, deadline, answer_early=request.answer_early))
 
     def revert(self, request: api.RevertBackfillRequest, left_s: float) -> api.RevertBackfillResponse:
         """Revert a backfill, open or closed."""
@@ -83,15 +92,14 @@ class Backfills:
         decision = self._decision(request)
         with self._turn.taken(deadline):
             self._run(key, RevertBackfill(key, decision), deadline)
-        return api.RevertBackfillResponse(backfill=self._message(key, deadline))
+        return api.RevertBackfillResponse(backfill=self._answer(key, deadline, answer_early=request.answer_early))
 
     def get(self, request: api.GetBackfillRequest) -> api.GetBackfillResponse:
-        """One backfill."""
-        with self._windows.read() as (connection, tables):
-            return api.GetBackfillResponse(backfill=_read(connection, tables, _key(request.key)))
+        """One backfill, as soon as it is opened; raises NotFound."""
+        return api.GetBackfillResponse(backfill=self._message(_key(request.key)))
 
     def list(self, request: api.ListBackfillsRequest) -> api.ListBackfillsResponse:
-        """Backfills, newest first."""
+        """Backfills that usage knows of already, newest first."""
         size, before = page_size(request.page_size), page_position(request.page_token)
         with self._windows.read() as (connection, tables):
             rows = list_backfills(connection, tables.corrections, before, size + 1)
@@ -114,19 +122,21 @@ class Backfills:
         deadline.require()
         handle(self._store, BACKFILL, backfill_stream(key), command, self._clock.now())
 
-    def _message(self, key: str, deadline: Deadline) -> api.Backfill:
-        """The backfill as folded up to what its stream says now; raises NotFound."""
-        history = read_whole_stream(self._store, backfill_stream(key))
-        if history:
-            self._windows.wait_for(history[-1].position, deadline.left_s())
+    def _answer(self, key: str, deadline: Deadline, *, answer_early: bool = False) -> api.Backfill:
+        """The backfill, once usage says what its stream says now, or at once; raises NotFound."""
+        if not answer_early:
+            self._outstanding.wait(backfill_stream(key), deadline)
+        return self._message(key)
+
+    def _message(self, key: str) -> api.Backfill:
+        counting = self._outstanding.of(backfill_stream(key))
         with self._windows.read() as (connection, tables):
-            return _read(connection, tables, key)
+            if counting is None:
+                row = read_backfill(connection, tables.corrections, key)
+            else:
+                row = told_backfill(self._outstanding.history(backfill_stream(key)))
+            return backfill_message(row, loaded_count(connection, tables.corrections, key), counting)
 
 
 def _key(text: str) -> str:
     return require_correction_key(text, "key", BACKFILL_KEY_MAX)
-
-
-def _read(connection: Connection, tables: UsageTables, key: str) -> api.Backfill:
-    row = read_backfill(connection, tables.corrections, key)
-    return backfill_message(row, loaded_count(connection, tables.corrections, key))

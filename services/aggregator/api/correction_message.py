@@ -8,10 +8,12 @@ from meterlog.aggregator.v1 import aggregator_pb2
 from meterlog.aggregator.v1 import correction_pb2 as api
 from meterlog.events.v1 import correction_pb2 as stored
 from services.aggregator.api.condition_message import condition_message, parse_conditions
+from services.aggregator.api.counting import counting_message
 from services.aggregator.api.instants import parse_instant
 from services.aggregator.corrections.correction_rows import CorrectionRow
 from services.aggregator.corrections.naming import UsageName, require_names
 from services.aggregator.corrections.usage_filter import UsageFilter
+from services.aggregator.counting_progress import Counting
 from services.aggregator.stored_conditions import conditions_of
 from services.eventstore.event import Position
 from services.kernel.clock import epoch_us
@@ -62,13 +64,14 @@ def parse_filter(message: api.UsageFilter) -> UsageFilter:
     return chooser
 
 
-def correction_message(row: CorrectionRow) -> api.Correction:
-    """A correction as the API shows it."""
+def correction_message(row: CorrectionRow, counting: Counting | None = None) -> api.Correction:
+    """A correction as the API shows it, with how far its count is when usage does not say yet what was decided."""
     event = row.event
     message = api.Correction(
         key=event.key,
         decision=decision_message(event.decision, row.position),
         reverted=None if row.reverted is None else decision_message(row.reverted.decision, row.reverted_position),
+        counting=counting_message(counting),
     )
     if isinstance(event, stored.UsageCancelled):
         message.is_cancellation = True

@@ -14,14 +14,17 @@ from services.aggregator.corrections.correction import (
     correction_stream,
     require_same,
 )
-from services.aggregator.corrections.correction_rows import CorrectionRow, list_corrections, read_correction
+from services.aggregator.corrections.correction_rows import list_corrections, read_correction
 from services.aggregator.corrections.decision import Decision, require_correction_key, require_decision
 from services.aggregator.corrections.naming import UsageName, find_one, require_name
+from services.aggregator.corrections.told import told_correction
 from services.aggregator.corrections.turn import Turn
+from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
+from services.aggregator.outstanding import Outstanding
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
-from services.eventstore.decider import handle, load, read_whole_stream
+from services.eventstore.decider import handle, load
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock
 from services.kernel.errors import InvalidInput
@@ -31,7 +34,9 @@ from services.rpc.pages import decode_token, encode_token, page_size
 
 
 class Corrections:
-    """Runs commands against a correction's stream. Usage and totals follow before a command is answered."""
+    """Runs commands against a correction's stream. Usage and totals follow, unless it is to be answered early, before a
+    command is answered; TimedOut while they are STILL_COUNTING.
+    """
 
     def __init__(
         self,
@@ -40,19 +45,24 @@ class Corrections:
         clock: Clock,
         archive: ArchivedUsage | None = None,
         turn: Turn | None = None,
+        view: CountingView = NOBODY_COUNTS,
     ) -> None:
-        """`turn` is that of all who decide about the same usage in this process; None: this is the only one."""
+        """`turn` is that of all who decide about the same usage in this process; None: this is the only one.
+
+        `view` knows how far counts of earlier usage are.
+        """
         self._store = store
         self._windows = windows
         self._clock = clock
         self._archive = archive
         self._turn = turn or Turn()
+        self._outstanding = Outstanding(store, windows, view)
 
     def preview(self, request: api.PreviewCancellationRequest, left_s: float) -> api.PreviewCancellationResponse:
         """What a cancellation would hit; nothing is written."""
         deadline = Deadline.after(left_s)
         names, chooser = parse_choice(request)
-        self._catch_up(deadline)
+        self._outstanding.catch_up(deadline)
         with snapshot(self._windows, self._store, self._archive) as usage:
             return preview_of(usage, resolve(usage, names, chooser, deadline), deadline)
 
@@ -71,14 +81,15 @@ class Corrections:
             _position(request.until_position, "until_position", is_required=chooser is not None),
             _count(request.expected_count, is_required=chooser is not None),
         )
-        with self._turn.taken(deadline):
+        with self._turn.taken(deadline) as require_turn:
             if not self._is_decided(key, content):
-                self._catch_up(deadline)
+                self._outstanding.catch_up(deadline)
                 with snapshot(self._windows, self._store, self._archive) as usage:
                     cancelling = Cancelling(key, resolve(usage, names, chooser, deadline), content, decision)
                     event = cancellation_event(usage, cancelling, deadline)
+                require_turn()
                 self._run(key, Correct(event, content), deadline)
-        return api.CancelUsageResponse(correction=correction_message(self._row(key, deadline)))
+        return api.CancelUsageResponse(correction=self._answer(key, deadline, request.answer_early))
 
     def amend(self, request: api.AmendUsageRequest, left_s: float) -> api.AmendUsageResponse:
         """Give one usage event another value, or other properties."""
@@ -87,13 +98,14 @@ class Corrections:
         name = require_name(UsageName(request.name.source, request.name.id, request.name.position), "name")
         decision = self._decision(request)
         content = amendment_content(request, decision)
-        with self._turn.taken(deadline):
+        with self._turn.taken(deadline) as require_turn:
             if not self._is_decided(key, content):
-                self._catch_up(deadline)
+                self._outstanding.catch_up(deadline)
                 with snapshot(self._windows, self._store, self._archive) as usage:
                     found = find_one(usage, name, deadline)
+                require_turn()
                 self._run(key, Correct(amendment_event(key, found, content, decision), content), deadline)
-        return api.AmendUsageResponse(correction=correction_message(self._row(key, deadline)))
+        return api.AmendUsageResponse(correction=self._answer(key, deadline, request.answer_early))
 
     def revert(self, request: api.RevertCorrectionRequest, left_s: float) -> api.RevertCorrectionResponse:
         """Revert a correction, as though it had never been."""
@@ -102,17 +114,14 @@ class Corrections:
         decision = self._decision(request)
         with self._turn.taken(deadline):
             self._run(key, Revert(key, decision), deadline)
-        return api.RevertCorrectionResponse(correction=correction_message(self._row(key, deadline)))
+        return api.RevertCorrectionResponse(correction=self._answer(key, deadline, request.answer_early))
 
     def get(self, request: api.GetCorrectionRequest) -> api.GetCorrectionResponse:
-        """One correction."""
-        key = require_correction_key(request.key, "key")
-        with self._windows.read() as (connection, tables):
-            row = read_correction(connection, tables.corrections, key)
-        return api.GetCorrectionResponse(correction=correction_message(row))
+        """One correction, as soon as it is decided; raises NotFound."""
+        return api.GetCorrectionResponse(correction=self._message(require_correction_key(request.key, "key")))
 
     def list(self, request: api.ListCorrectionsRequest) -> api.ListCorrectionsResponse:
-        """Corrections, newest first."""
+        """Corrections that usage says already, newest first."""
         size, before = page_size(request.page_size), page_position(request.page_token)
         with self._windows.read() as (connection, tables):
             rows = list_corrections(connection, tables.corrections, before, size + 1)
@@ -137,16 +146,18 @@ class Corrections:
         deadline.require()
         handle(self._store, CORRECTION, correction_stream(key), command, self._clock.now())
 
-    def _row(self, key: str, deadline: Deadline) -> CorrectionRow:
-        """The correction as folded up to what its stream says now: who wrote reads what it wrote."""
-        history = read_whole_stream(self._store, correction_stream(key))
-        self._windows.wait_for(history[-1].position, deadline.left_s())
-        with self._windows.read() as (connection, tables):
-            return read_correction(connection, tables.corrections, key)
+    def _answer(self, key: str, deadline: Deadline, answer_early: bool) -> api.Correction:
+        """The correction, once usage says what its stream says now, or at once."""
+        if not answer_early:
+            self._outstanding.wait(correction_stream(key), deadline)
+        return self._message(key)
 
-    def _catch_up(self, deadline: Deadline) -> None:
-        """Wait until all that was recorded before this call can be seen."""
-        self._windows.wait_for_reader(self._store.head().position, deadline.left_s())
+    def _message(self, key: str) -> api.Correction:
+        counting = self._outstanding.of(correction_stream(key))
+        if counting is not None:
+            return correction_message(told_correction(self._outstanding.history(correction_stream(key))), counting)
+        with self._windows.read() as (connection, tables):
+            return correction_message(read_correction(connection, tables.corrections, key))
 
 
 def page_position(token: str) -> int | None:

@@ -5,7 +5,9 @@ from datetime import datetime
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.api.condition_message import condition_message, parse_conditions
+from services.aggregator.api.counting import counting_message
 from services.aggregator.api.instants import parse_instant
+from services.aggregator.counting_progress import Counting
 from services.aggregator.definition import Definition, require_definition
 from services.aggregator.meter import Meter
 from services.kernel.errors import InvalidInput
@@ -44,8 +46,8 @@ def parse_effective_from(request: api.RedefineMeterRequest | api.PreviewMeterReq
     return parse_instant(request.effective_from, "effective_from") if request.HasField("effective_from") else None
 
 
-def meter_message(meter: Meter) -> api.Meter:
-    """A meter as the API shows it."""
+def meter_message(meter: Meter, counting: Counting | None = None) -> api.Meter:
+    """A meter as the API shows it, with how far its count is when usage does not say yet what it says."""
     definition = meter.definition
     return api.Meter(
         slug=definition.slug,
@@ -62,4 +64,5 @@ def meter_message(meter: Meter) -> api.Meter:
         percentile=definition.percentile,
         version=meter.version,
         effective_from=None if definition.effective_from is None else to_timestamp(definition.effective_from),
+        counting=counting_message(counting),
     )

@@ -88,7 +88,7 @@ class Periods:
         deadline = Deadline.after(left_s)
         subject = require_identifier(request.subject, "subject") if request.subject else ""
         kind, span = self._period_that_is_over(request)
-        self._windows.wait_for(self._store.head().position, deadline.left_s())
+        self._windows.wait_for_reader(self._store.head().position, deadline.left_s())
         self._windows.require_whole()
         among = [self._require_known(subject, span)] if subject else self._closing.subjects(span)
         still_open = self._closing.open_for(kind, span, among)

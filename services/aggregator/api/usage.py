@@ -3,10 +3,12 @@
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.answer import PAGED_ROWS_MAX, ROWS_MAX, Answer, full_answer
 from services.aggregator.api.range import parse_as_of, parse_min_position, wait_for_as_of
-from services.aggregator.api.usage_query import parse_query, row_message
+from services.aggregator.api.usage_query import parse_query, row_messages
 from services.aggregator.archived_usage import ArchivedUsage
+from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
 from services.aggregator.known_then import instant_of, meter_as_of
+from services.aggregator.outstanding import Outstanding
 from services.aggregator.paged_answers import KeptAnswers, PagedQuestion, fingerprint, next_page, require_page_size
 from services.aggregator.snapshot import UsageSnapshot, snapshot
 from services.aggregator.tables import UsageTables
@@ -25,16 +27,22 @@ class Usage:
         windows: ProjectionRunner[UsageTables],
         clock: Clock,
         archive: ArchivedUsage | None = None,
+        view: CountingView = NOBODY_COUNTS,
     ) -> None:
+        """`view` knows how far counts of earlier usage are."""
         self._store = store
         self._windows = windows
         self._clock = clock
         self._archive = archive
+        self._outstanding = Outstanding(store, windows, view)
         self.kept = KeptAnswers()
 
     def query(self, request: api.QueryUsageRequest, left_s: float) -> api.QueryUsageResponse:
-        """The usage of one meter over a range, or the next page of it."""
-        deadline = Deadline.after(left_s)
+        """The usage of one meter over a range, or the next page of it. Unavailable (METER_COUNTING) for a new meter."""
+        with self._outstanding.explained():
+            return self._query(request, Deadline.after(left_s))
+
+    def _query(self, request: api.QueryUsageRequest, deadline: Deadline) -> api.QueryUsageResponse:
         asked, size = fingerprint(_content(request)), require_page_size(request.page_size)
         min_position, as_of = parse_min_position(request), parse_as_of(request)
         continued = next_page(request.page_token, asked)
@@ -65,7 +73,7 @@ class Usage:
         else:
             self.kept.keep(question, answer)
         return api.QueryUsageResponse(
-            rows=[row_message(answer.query, row) for row in answer.rows(start, end)],
+            rows=row_messages(answer.query, answer.rows(start, end)),
             position=question.position,
             next_page_token="" if is_last else question.token(end),
         )

@@ -1,5 +1,9 @@
 """Questions about usage between the API's messages and the values of this room."""
 
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
+
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.api.condition_message import parse_conditions
 from services.aggregator.api.range import parse_span
@@ -38,14 +42,14 @@ def parse_watched(meter: Definition, request: api.WatchUsageRequest) -> UsageQue
     return query.filtered(parse_conditions(request.filters, "filters"))
 
 
-def row_message(query: UsageQuery, row: UsageRow) -> api.UsageRow:
-    """A row as the API shows it."""
-    return api.UsageRow(
-        start_at=to_timestamp(row.span.start),
-        end_at=to_timestamp(row.span.end),
-        group=dict(zip(query.group_by, row.group, strict=True)),
-        value=row.value,
-    )
+def row_messages(query: UsageQuery, rows: Iterable[UsageRow]) -> Iterator[api.UsageRow]:
+    """Rows as the API shows them. Neighbours are of one window, so its instants are converted once."""
+    for span, of_window in groupby(rows, key=_span):
+        start_at, end_at = to_timestamp(span.start), to_timestamp(span.end)
+        for row in of_window:
+            group = dict(zip(query.group_by, row.group, strict=True))
+            yield api.UsageRow(start_at=start_at, end_at=end_at, group=group, value=row.value)
 
 
 _ANY_ZONE = time_zone("UTC")
+_span = attrgetter("span")

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.answer import Answer, full_answer
-from services.aggregator.api.usage_query import parse_watched, row_message
+from services.aggregator.api.usage_query import parse_watched, row_messages
 from services.aggregator.archived_usage import ArchivedUsage
+from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
 from services.aggregator.fold_bell import FoldBell
 from services.aggregator.known_then import meter_as_of
+from services.aggregator.outstanding import Outstanding
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
 from services.aggregator.watch import WATCHED_ROWS_MAX, Told, pause_s
@@ -43,7 +45,9 @@ class UsageWatch:
         clock: Clock,
         bell: FoldBell,
         archive: ArchivedUsage | None = None,
+        view: CountingView = NOBODY_COUNTS,
     ) -> None:
+        """`view` knows how far counts of earlier usage are."""
         self._store = store
         self._windows = windows
         self._clock = clock
@@ -51,6 +55,7 @@ class UsageWatch:
         self._archive = archive
         self._threads = ThreadPoolExecutor(WATCH_THREADS, thread_name_prefix="watch")
         self._watchers = 0
+        self._outstanding = Outstanding(store, windows, view)
 
     async def watch(self, request: api.WatchUsageRequest) -> AsyncIterator[api.WatchUsageResponse]:
         """All rows, then changed rows, until the caller goes or its deadline has passed.
@@ -67,7 +72,7 @@ class UsageWatch:
                 news = told.news(answer.rows())
                 if news or is_first:
                     is_first = False
-                    rows = [row_message(answer.query, row) for row in news]
+                    rows = list(row_messages(answer.query, news))
                     yield api.WatchUsageResponse(rows=rows, position=position)
                 await asyncio.sleep(pause)
                 await listener.moved()
@@ -90,6 +95,9 @@ class UsageWatch:
 
     def _count(self, request: api.WatchUsageRequest) -> tuple[Answer, Position]:
         deadline = Deadline.after(CALL_TIMEOUT_S)
-        with snapshot(self._windows, self._store, self._archive) as usage:
+        with (
+            self._outstanding.explained(),
+            snapshot(self._windows, self._store, self._archive) as usage,
+        ):
             query = parse_watched(meter_as_of(usage, request.meter, None), request).at(self._clock.now(), None)
             return full_answer(usage, query, deadline, WATCHED_ROWS_MAX), usage.position

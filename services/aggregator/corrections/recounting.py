@@ -7,7 +7,6 @@ import pyarrow as pa
 from services.aggregator.archived_usage import LATEST_US
 from services.aggregator.corrections.area import Area
 from services.aggregator.counting import columns_counted
-from services.aggregator.counting_progress import with_progress
 from services.aggregator.definition import Definition
 from services.aggregator.hour_states import delete_rectangle, delete_since, forget_empty_hours
 from services.aggregator.snapshot import UsageSnapshot
@@ -39,7 +38,7 @@ def recount_meters(source: UsageSnapshot, meters: Sequence[Definition], since_us
         delete_since(source.connection, source.tables, meter.slug, since_us)
     types = tuple(sorted({name for meter in meters for name in meter.event_types}))
     usage = read_usage(source, Extent(since_us, LATEST_US, types=types), columns_counted(meters))
-    for part in gathered(with_progress(usage, source, meters)):
+    for part in gathered(usage):
         store_usage(source.connection, source.tables, part, meters)
 
 

@@ -1,7 +1,7 @@
 """A turn: what is decided about usage by looking at all of it is decided by one caller at a time, of all replicas."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Lock
 
 from services.aggregator.deadline import Deadline
@@ -23,13 +23,21 @@ class Turn:
         self._database = database
 
     @contextmanager
-    def taken(self, deadline: Deadline) -> Iterator[None]:
-        """Wait for the turn and hold it; raises TimedOut, and then nothing was decided."""
+    def taken(self, deadline: Deadline) -> Iterator[Callable[[], None]]:
+        """Wait for the turn and hold it; raises TimedOut, and then nothing was decided.
+
+        It gives what is to be called before the decision is appended: it raises Unavailable when the turn was lost.
+        """
         while not self._lock.acquire(timeout=min(deadline.left_s(), LOOK_EVERY_S)):
             if not deadline.left_s():
                 raise TimedOut("other corrections were before this one for longer than the call's deadline; repeat it")
         try:
-            with self._database.alone(DECIDING, deadline.left_s()) if self._database else nullcontext():
-                yield
+            with self._alone(deadline) as require_turn:
+                yield require_turn
         finally:
             self._lock.release()
+
+    def _alone(self, deadline: Deadline) -> AbstractContextManager[Callable[[], None]]:
+        if self._database is None:
+            return nullcontext(lambda: None)
+        return self._database.alone(DECIDING, deadline.left_s())

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from meterlog.aggregator.v1 import correction_pb2 as correction
+from services.cli.commands.counting import Wait
 from services.cli.commands.decision_options import Customers, DecidedBy, End, Reason, Start, Types, Zone
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
-from services.cli.connection import connected
+from services.cli.connection import Services, connected
 from services.cli.corrections import DECISION_TIMEOUT_S, backfills_table, list_backfills
+from services.cli.counting import wait_until_counted
 from services.cli.failure import misused
 from services.cli.message_document import message_document
 from services.cli.ranges import bound
@@ -65,24 +67,34 @@ def close_command(
     reason: Reason,
     decided_by: DecidedBy = "",
     expect: Annotated[int, typer.Option(min=0, help="How many usage events must have been loaded.")] = 0,
+    wait: Wait = True,
     var: Var = DEFAULT_VAR,
     as_json: Json = False,
 ) -> None:
     """Close a backfill: its usage counts, and what it replaces does not, all at once."""
-    request = correction.CloseBackfillRequest(key=key, expected_count=expect, reason=reason, decided_by=decided_by)
+    request = correction.CloseBackfillRequest(
+        key=key, expected_count=expect, reason=reason, decided_by=decided_by, answer_early=True
+    )
     with connected(var, os.environ) as services:
         done = services.aggregator.call(services.corrections.CloseBackfill, request, DECISION_TIMEOUT_S).backfill
+        done = _settled(services, done, Screen(as_json)) if wait else done
     _answer(Screen(as_json), done)
 
 
 @backfills_app.command("revert")
 def revert_command(
-    key: Key, reason: Reason, decided_by: DecidedBy = "", var: Var = DEFAULT_VAR, as_json: Json = False
+    key: Key,
+    reason: Reason,
+    decided_by: DecidedBy = "",
+    wait: Wait = True,
+    var: Var = DEFAULT_VAR,
+    as_json: Json = False,
 ) -> None:
     """Revert a backfill, open or closed: its usage does not count, for ever, and what it replaced does again."""
-    request = correction.RevertBackfillRequest(key=key, reason=reason, decided_by=decided_by)
+    request = correction.RevertBackfillRequest(key=key, reason=reason, decided_by=decided_by, answer_early=True)
     with connected(var, os.environ) as services:
         done = services.aggregator.call(services.corrections.RevertBackfill, request, DECISION_TIMEOUT_S).backfill
+        done = _settled(services, done, Screen(as_json)) if wait else done
     _answer(Screen(as_json), done)
 
 
@@ -97,10 +109,22 @@ def list_command(var: Var = DEFAULT_VAR, as_json: Json = False) -> None:
 @backfills_app.command("show")
 def show_command(key: Key, var: Var = DEFAULT_VAR, as_json: Json = False) -> None:
     """Show one backfill."""
-    request = correction.GetBackfillRequest(key=key)
     with connected(var, os.environ) as services:
-        found = services.aggregator.call(services.corrections.GetBackfill, request).backfill
+        found = _get(services, key)
     _answer(Screen(as_json), found)
+
+
+def _get(services: Services, key: str) -> correction.Backfill:
+    request = correction.GetBackfillRequest(key=key)
+    return services.aggregator.call(services.corrections.GetBackfill, request).backfill
+
+
+def _settled(services: Services, done: correction.Backfill, screen: Screen) -> correction.Backfill:
+    """The backfill once usage says so."""
+    if not done.HasField("counting"):
+        return done
+    wait_until_counted(services, done.counting.position, screen)
+    return _get(services, done.key)
 
 
 def _answer(screen: Screen, done: correction.Backfill) -> None:

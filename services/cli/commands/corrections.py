@@ -8,6 +8,7 @@ import typer
 from meterlog.aggregator.v1 import aggregator_pb2 as aggregator
 from meterlog.aggregator.v1 import correction_pb2 as correction
 from services.cli.choice import Choice, TypedChoice, choice_of
+from services.cli.commands.counting import Wait
 from services.cli.commands.decision_options import (
     Customers,
     DecidedBy,
@@ -29,11 +30,13 @@ from services.cli.corrections import (
     DECISION_TIMEOUT_S,
     corrections_table,
     decided_cancellation,
+    get_correction,
     list_corrections,
     preview_cancellation,
     preview_text,
     totals_table,
 )
+from services.cli.counting import wait_until_counted
 from services.cli.failure import CommandFailed, misused
 from services.cli.listing import count_text
 from services.cli.message_document import message_document
@@ -87,6 +90,7 @@ def cancel_command(
     expect: Annotated[int, typer.Option(min=0, help="How many usage events it may hit, from the preview.")] = 0,
     until: Annotated[int, typer.Option(min=0, help="Log position up to which it acts, from the preview.")] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Preview, and cancel just that without asking.")] = False,
+    wait: Wait = True,
     var: Var = DEFAULT_VAR,
     as_json: Json = False,
 ) -> None:
@@ -105,8 +109,10 @@ def cancel_command(
             until_position=until,
             reason=reason,
             decided_by=decided_by,
+            answer_early=True,
         )
         done = services.aggregator.call(services.corrections.CancelUsage, request, DECISION_TIMEOUT_S).correction
+        done = _settled(services, done, screen) if wait else done
     _answer(screen, done)
 
 
@@ -122,6 +128,7 @@ def amend_command(
         list[str] | None, typer.Option("--property", help="Property from now on, KEY=TEXT, repeatable; others stay.")
     ] = None,
     without: Annotated[list[str] | None, typer.Option(help="Property to leave out from now on, repeatable.")] = None,
+    wait: Wait = True,
     var: Var = DEFAULT_VAR,
     as_json: Json = False,
 ) -> None:
@@ -137,19 +144,27 @@ def amend_command(
             properties=None if properties is None else correction.NewProperties(properties=properties),
             reason=reason,
             decided_by=decided_by,
+            answer_early=True,
         )
         done = services.aggregator.call(services.corrections.AmendUsage, request, DECISION_TIMEOUT_S).correction
+        done = _settled(services, done, Screen(as_json)) if wait else done
     _answer(Screen(as_json), done)
 
 
 @corrections_app.command("revert")
 def revert_command(
-    key: Key, reason: Reason, decided_by: DecidedBy = "", var: Var = DEFAULT_VAR, as_json: Json = False
+    key: Key,
+    reason: Reason,
+    decided_by: DecidedBy = "",
+    wait: Wait = True,
+    var: Var = DEFAULT_VAR,
+    as_json: Json = False,
 ) -> None:
     """Make it as though a correction had never been."""
-    request = correction.RevertCorrectionRequest(key=key, reason=reason, decided_by=decided_by)
+    request = correction.RevertCorrectionRequest(key=key, reason=reason, decided_by=decided_by, answer_early=True)
     with connected(var, os.environ) as services:
         done = services.aggregator.call(services.corrections.RevertCorrection, request, DECISION_TIMEOUT_S).correction
+        done = _settled(services, done, Screen(as_json)) if wait else done
     _answer(Screen(as_json), done)
 
 
@@ -164,9 +179,8 @@ def list_command(var: Var = DEFAULT_VAR, as_json: Json = False) -> None:
 @corrections_app.command("show")
 def show_command(key: Key, var: Var = DEFAULT_VAR, as_json: Json = False) -> None:
     """Show one correction."""
-    request = correction.GetCorrectionRequest(key=key)
     with connected(var, os.environ) as services:
-        found = services.aggregator.call(services.corrections.GetCorrection, request).correction
+        found = get_correction(services, key)
     _answer(Screen(as_json), found)
 
 
@@ -235,6 +249,14 @@ def _properties(
         if properties.pop(name, None) is None:
             raise misused(f'--without names "{name[:60]}", which the usage event does not have')
     return properties
+
+
+def _settled(services: Services, done: correction.Correction, screen: Screen) -> correction.Correction:
+    """The correction once usage says so."""
+    if not done.HasField("counting"):
+        return done
+    wait_until_counted(services, done.counting.position, screen)
+    return get_correction(services, done.key)
 
 
 def _answer(screen: Screen, done: correction.Correction) -> None:

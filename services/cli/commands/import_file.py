@@ -20,11 +20,12 @@ from services.cli.screen import Screen
 
 def import_file(
     file: Annotated[
-        Path, typer.Argument(help="CSV, NDJSON or Parquet file, or a web server's access log; text also as gzip.")
+        Path,
+        typer.Argument(help="CSV, NDJSON or Parquet file, web server's access log, or CloudEvents; text also as gzip."),
     ],
     mapping: Annotated[
         Path | None,
-        typer.Option(help="YAML file that says how a row becomes a usage event; web logs need none."),
+        typer.Option(help="YAML file that says how a row becomes a usage event; web logs and CloudEvents need none."),
     ] = None,
     format: Annotated[  # noqa: A002 (the option's name)
         FileFormat | None, typer.Option(help="Default: what name and content say.")

@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from meterlog.aggregator.v1 import aggregator_pb2 as aggregator
+from services.cli.commands.counting import Wait, counting_command
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
 from services.cli.conditions import typed_conditions
 from services.cli.connection import Services, connected
+from services.cli.counting import wait_until_counted
 from services.cli.declared.shapes import AGGREGATIONS
 from services.cli.failure import misused
 from services.cli.listing import count_text
@@ -22,6 +24,7 @@ from services.kernel.calendar import time_zone
 from services.kernel.timestamp import to_timestamp
 
 meters_app = typer.Typer(help="List, create, preview, redefine and archive meters.")
+meters_app.command("counting")(counting_command)
 
 Slug = Annotated[str, typer.Argument(help="The meter's slug.")]
 EventType = Annotated[str | None, typer.Option("--event-type", help="Type of the usage events that it counts.")]
@@ -39,6 +42,7 @@ Filters = Annotated[
     list[str] | None, typer.Option("--filter", help='Condition such as "model=large", repeatable; "" for none.')
 ]
 Unit = Annotated[str | None, typer.Option("--unit", help="What one is called.")]
+DisplayName = Annotated[str | None, typer.Option("--display-name", help="What people call it.")]
 From = Annotated[str, typer.Option("--effective-from", help="Hour from which on it counts so; default: always.")]
 
 
@@ -81,14 +85,19 @@ def create_command(
     group_by: GroupBy = None,
     filters: Filters = None,
     unit: Unit = None,
+    display_name: DisplayName = None,
+    wait: Wait = True,
     var: Var = DEFAULT_VAR,
     as_json: Json = False,
 ) -> None:
     """Create a meter. It counts all usage of the log, earlier usage included."""
     typed = _Typed(event_type, aggregation, value_property, value_expression, percentile, group_by, filters, unit)
-    request = aggregator.CreateMeterRequest(meter=typed.over(aggregator.Meter(slug=slug)))
+    request = aggregator.CreateMeterRequest(
+        meter=typed.over(aggregator.Meter(slug=slug, display_name=display_name or "")), answer_early=True
+    )
     with connected(var, os.environ) as services:
         created = services.aggregator.call(services.meters.CreateMeter, request, REDEFINITION_TIMEOUT_S).meter
+        created = _settled(services, created, Screen(as_json)) if wait else created
     _answer(created, as_json)
 
 
@@ -143,6 +152,7 @@ def redefine_command(
     effective_from: From = "",
     expected_version: Annotated[int, typer.Option(min=0, help="Version that you saw; default: the current.")] = 0,
     zone: Annotated[str, typer.Option(help="IANA time zone whose days are meant.")] = "UTC",
+    wait: Wait = True,
     var: Var = DEFAULT_VAR,
     as_json: Json = False,
 ) -> None:
@@ -156,8 +166,26 @@ def redefine_command(
         changed.ClearField("effective_from")
         if (first := bound(effective_from, zone, "--effective-from")) is not None:
             changed.effective_from.CopyFrom(first)
-        redefined = redefine_meter(services, changed, expected_version or current.version)
+        redefined = redefine_meter(services, changed, expected_version or current.version, answer_early=True)
+        redefined = _settled(services, redefined, Screen(as_json)) if wait else redefined
     _answer(redefined, as_json)
+
+
+@meters_app.command("update")
+def update_command(
+    slug: Slug,
+    display_name: DisplayName = None,
+    unit: Unit = None,
+    var: Var = DEFAULT_VAR,
+    as_json: Json = False,
+) -> None:
+    """Change what people read about a meter: name and unit. Nothing is counted anew."""
+    if display_name is None and unit is None:
+        raise misused("say what changes: --display-name or --unit")
+    with connected(var, os.environ) as services:
+        request = aggregator.UpdateMeterRequest(slug=slug, display_name=display_name, unit=unit)
+        updated = services.aggregator.call(services.meters.UpdateMeter, request).meter
+    _answer(updated, as_json)
 
 
 @meters_app.command("archive")
@@ -212,6 +240,14 @@ def _aggregation(name: str) -> aggregator.Aggregation.ValueType:
 
 def _get(services: Services, slug: str) -> aggregator.Meter:
     return services.aggregator.call(services.meters.GetMeter, aggregator.GetMeterRequest(slug=slug)).meter
+
+
+def _settled(services: Services, meter: aggregator.Meter, screen: Screen) -> aggregator.Meter:
+    """The meter once its usage is counted."""
+    if not meter.HasField("counting"):
+        return meter
+    wait_until_counted(services, meter.counting.position, screen)
+    return _get(services, meter.slug)
 
 
 def _current_or_new(services: Services, slug: str) -> aggregator.Meter:

@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from services.cli.addresses import DEFAULT_PORT_BASE, SERVICES
+from services.cli.addresses import DEFAULT_PORT_BASE
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
 from services.cli.failure import misused
 from services.cli.instants import parse_instant
 from services.cli.platform import Platform
 from services.cli.processes.environment import STORE_URL_VARIABLE, PlatformSettings
 from services.cli.processes.log_line import LogLine, log_line_text
+from services.cli.processes.members import AGGREGATORS_MAX
 from services.cli.processes.var_lock import VarLock
 from services.cli.screen import Screen
 from services.cli.sealing import SealingThread
@@ -34,8 +35,11 @@ def up(
         ),
     ] = "",
     port_base: Annotated[
-        int, typer.Option(help="First of four consecutive ports on loopback; 0 takes any that are free.")
+        int, typer.Option(help="First of the consecutive ports on loopback; 0 takes any that are free.")
     ] = DEFAULT_PORT_BASE,
+    aggregators: Annotated[
+        int, typer.Option(min=1, max=AGGREGATORS_MAX, help="How many share the read models in PostgreSQL.")
+    ] = 1,
     simulated_clock: Annotated[
         bool, typer.Option("--simulated-clock", help="Time stands still until `meterlog clock advance`.")
     ] = False,
@@ -54,6 +58,7 @@ def up(
     settings = PlatformSettings(
         var=var,
         port_base=port_base,
+        aggregators=_shareable(aggregators, database),
         is_clock_simulated=simulated_clock,
         clock_start=parse_instant(clock_start, "--clock-start") if clock_start else None,
         allows_loopback_webhooks=webhook_allow_loopback,
@@ -62,6 +67,15 @@ def up(
     )
     screen = Screen(as_json)
     _run(Platform(settings, VarLock.take(var), lambda line: _show(screen, line)), screen)
+
+
+def _shareable(aggregators: int, database: str) -> int:
+    if aggregators > 1 and not database:
+        raise misused(
+            f"--aggregators {aggregators} needs read models that they can share: name a PostgreSQL database with "
+            "--database"
+        )
+    return aggregators
 
 
 def _environment(store: str, database: str) -> dict[str, str]:
@@ -91,7 +105,7 @@ def _announce(platform: Platform, screen: Screen) -> None:
         "store_url": shown_url(platform.settings.store_url),
         "addresses": platform.addresses,
     }
-    where = " · ".join(f"{service} {platform.addresses[service]}" for service in SERVICES)
+    where = " · ".join(f"{process} {address}" for process, address in platform.addresses.items())
     rest = f": {where} (folder {platform.settings.var}; Ctrl-C stops it)"
     screen.answer(document, Text.assemble(("meterlog is up", "bold"), rest))
 

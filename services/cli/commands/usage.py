@@ -8,6 +8,8 @@ import typer
 
 from services.cli.commands.options import DEFAULT_VAR, Json, Var
 from services.cli.commands.usage_events import event, events, report, unmatched
+from services.cli.commands.usage_send import send
+from services.cli.commands.usage_totals import totals
 from services.cli.commands.usage_watch import check, watch
 from services.cli.conditions import typed_conditions
 from services.cli.connection import connected
@@ -17,12 +19,14 @@ from services.cli.usage import UsageQuestion, grouping, meter_slugs, read_usage,
 from services.kernel.calendar import Window, time_zone
 
 usage_app = typer.Typer(help="Show usage: quantities, usage events, what no meter counts, and whether it is right.")
+usage_app.command("totals")(totals)
 usage_app.command("watch")(watch)
 usage_app.command("events")(events)
 usage_app.command("event")(event)
 usage_app.command("unmatched")(unmatched)
 usage_app.command("report")(report)
 usage_app.command("check")(check)
+usage_app.command("send")(send)
 
 Meters = Annotated[list[str] | None, typer.Option("--meter", help="Meter, repeatable; default: all.")]
 Customers = Annotated[list[str] | None, typer.Option("--customer", help="Customer's key, repeatable; default: all.")]

@@ -95,8 +95,9 @@ class _Run:
             summary = summary.after_columns(batch, answer)
         else:
             assert not isinstance(answer, ColumnsResult), "rows are answered one by one"
-            if answer and answer[0].outcome is UsageOutcome.UNDELIVERED:
-                raise self._interrupted(summary, answer[0].message, answer[0].reason, target)
+            lost = next((each for each in answer if each.outcome is UsageOutcome.UNDELIVERED), None)
+            if lost is not None:
+                raise self._interrupted(summary, lost.message, lost.reason, target)
             summary = summary.after(batch, answer)
         self.progress.save(summary)
         if self.on_progress is not None:

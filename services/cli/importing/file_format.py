@@ -13,13 +13,14 @@ HEAD_BYTES: Final = 64 * 1024
 
 
 class FileFormat(StrEnum):
-    """How a file holds its rows. The first three need a mapping, the others are known by their fields."""
+    """How a file holds its rows. The first three need a mapping, the others say all there is to say."""
 
     CSV = "csv"
     NDJSON = "ndjson"
     PARQUET = "parquet"
     ACCESS_LOG = "access-log"
     API_GATEWAY = "api-gateway"
+    CLOUD_EVENTS = "cloudevents"
 
 
 WEB_FORMATS: Final = (FileFormat.ACCESS_LOG, FileFormat.API_GATEWAY)
@@ -32,6 +33,7 @@ _SUFFIXES: Final = {
     ".parquet": FileFormat.PARQUET,
 }
 _GATEWAY_MEMBERS: Final = {"request_id", "request_time", "resource_path"}
+_CLOUD_EVENTS: Final = re.compile(rb'(?:\xef\xbb\xbf)?\s*[\[{].*?"specversion"\s*:', re.DOTALL)
 _ACCESS_LINE: Final = re.compile(r'\S+ \S+ .*?\[[^\]]+\] "')
 
 
@@ -43,7 +45,7 @@ def format_of(path: Path, head: bytes, *, is_mapped: bool) -> FileFormat:
     named = _SUFFIXES.get(Path(path.name.removesuffix(".gz")).suffix.lower())
     if head.startswith(PARQUET_MAGIC):
         return FileFormat.PARQUET
-    found = named if is_mapped else _web_format(head)
+    found = named if is_mapped else _unmapped_format(head)
     if found is not None:
         return found
     if is_mapped:
@@ -52,18 +54,18 @@ def format_of(path: Path, head: bytes, *, is_mapped: bool) -> FileFormat:
             reason="FORMAT_UNKNOWN",
         )
     raise FileRefused(
-        f"{path} is no access log and no API gateway's log; name its --mapping, or its --format",
+        f"{path} is no access log, no API gateway's log and no CloudEvents; name its --mapping, or its --format",
         reason="FORMAT_UNKNOWN",
     )
 
 
-def _web_format(head: bytes) -> FileFormat | None:
+def _unmapped_format(head: bytes) -> FileFormat | None:
     lines = [line.strip() for line in head.decode("utf-8", "replace").splitlines() if line.strip()]
     if any(_ACCESS_LINE.match(line) for line in lines[:-1] or lines):
         return FileFormat.ACCESS_LOG
     if any(_is_gateway(line) for line in lines):
         return FileFormat.API_GATEWAY
-    return None
+    return FileFormat.CLOUD_EVENTS if _CLOUD_EVENTS.match(head) else None
 
 
 def _is_gateway(line: str) -> bool:

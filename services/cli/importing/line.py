@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from gzip import BadGzipFile
 from typing import Protocol
 
+from services.cli.importing.refusal import FileRefused
+
 LINE_BYTES_MAX = 1024 * 1024
 
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -33,6 +35,21 @@ class ByteLines(Protocol):
 
     def readline(self, size: int, /) -> bytes:
         """The next line with its ending, at most `size` bytes of it; empty at the end."""
+
+
+class PeekableLines(ByteLines, Protocol):
+    """Lines of which one may see the first without taking them."""
+
+    def peek(self, size: int, /) -> bytes:
+        """What comes next, without taking it: about `size` bytes, at least one unless it is the end."""
+
+
+def beginning(content: PeekableLines, size: int) -> bytes:
+    """The first bytes, without taking them; raises FileRefused when the compression is broken already there."""
+    try:
+        return content.peek(size)[:size]
+    except (BadGzipFile, EOFError, zlib.error) as error:
+        raise FileRefused(f"the compressed file is broken from its beginning: {error}", reason="GZIP_BROKEN") from error
 
 
 def read_lines(file: ByteLines) -> Iterator[Line]:

@@ -9,6 +9,7 @@ from typing import Final
 from services.cli.importing.access_log import access_log_batches
 from services.cli.importing.api_gateway_log import api_gateway_batches
 from services.cli.importing.batch import Batch, read_batches
+from services.cli.importing.cloud_event_batch import CloudEventBatch, cloud_event_batches
 from services.cli.importing.column_batch import COLUMN_BYTES_MAX, COLUMN_ROWS_MAX, ColumnBatch, not_done_yet
 from services.cli.importing.file_format import WEB_FORMATS, FileFormat
 from services.cli.importing.mapping_file import MappingFile
@@ -40,12 +41,23 @@ class ImportPlan:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def planned_batches(file: UsageFile, plan: ImportPlan, rows_done: int) -> Generator[Batch | ColumnBatch, None, None]:
+AnyBatch = Batch | ColumnBatch | CloudEventBatch
+"""Consecutive rows of a file, as they are sent."""
+
+
+def planned_batches(file: UsageFile, plan: ImportPlan, rows_done: int) -> Generator[AnyBatch, None, None]:
     """What is to be sent of a file, after the rows that are done; raises FileRefused or MappingRefused."""
     if file.format in WEB_FORMATS:
         if not 1 <= plan.web.prefix_segments <= PREFIX_SEGMENTS_MAX:
             raise FileRefused(f"--prefix-segments is 1 to {PREFIX_SEGMENTS_MAX}", reason="PREFIX_SEGMENTS")
         yield from not_done_yet(_WEB_LOGS[file.format](file, plan.web), rows_done)
+        return
+    if file.format is FileFormat.CLOUD_EVENTS:
+        if plan.web != WebLogOptions() or plan.mapping is not None:
+            raise FileRefused(
+                "CloudEvents say all there is to say; leave out the other options", reason="TOO_MUCH_SAID"
+            )
+        yield from cloud_event_batches(file, rows_done)
         return
     if plan.mapping is None:
         raise MappingRefused(f"a {file.format.value} file needs --mapping, which says how a row becomes a usage event")

@@ -6,6 +6,7 @@ from typing import Any
 
 from meterlog.client import ColumnsResult, UsageOutcome, UsageResult
 from services.cli.importing.batch import Batch
+from services.cli.importing.cloud_event_batch import CloudEventBatch
 from services.cli.importing.column_batch import ColumnBatch
 from services.cli.importing.row import Problem
 
@@ -59,7 +60,7 @@ class ImportSummary:
         """How many conflicts and invalid rows are not among `problems`."""
         return self.conflict + self.invalid - len(self.problems)
 
-    def after(self, batch: Batch, results: Sequence[UsageResult]) -> "ImportSummary":
+    def after(self, batch: Batch | CloudEventBatch, results: Sequence[UsageResult]) -> "ImportSummary":
         """The summary with one more batch, whose results are in the order of its events; none is undelivered."""
         outcomes = [result.outcome for result in results]
         refused = [
@@ -73,7 +74,7 @@ class ImportSummary:
             outcomes.count(UsageOutcome.CONFLICT),
             outcomes.count(UsageOutcome.INVALID),
         )
-        return self._after(len(batch.events) + len(batch.problems), batch.problems, refused, counts)
+        return self._after(len(batch.lines) + len(batch.problems), batch.problems, refused, counts)
 
     def after_columns(self, batch: ColumnBatch, result: ColumnsResult) -> "ImportSummary":
         """The summary with one more batch in columns."""

@@ -4,16 +4,14 @@ import gzip
 import io
 import os
 import stat
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from services.cli.importing.csv_rows import csv_rows
 from services.cli.importing.file_format import HEAD_BYTES, FileFormat, format_of
-from services.cli.importing.line import ByteLines, read_lines
+from services.cli.importing.line import PeekableLines, beginning, read_lines
 from services.cli.importing.mapping import UsageMapping
 from services.cli.importing.ndjson_rows import ndjson_rows
 from services.cli.importing.refusal import FileRefused
@@ -33,7 +31,7 @@ class UsageFile:
     modified_ns: int
     is_compressed: bool
     raw: io.FileIO
-    content: ByteLines
+    content: PeekableLines
 
     def rows(self, mapping: UsageMapping) -> Iterator[Row | BrokenRow]:
         """Every row of a CSV or NDJSON file, readable or not; raises FileRefused when nothing in it can be used."""
@@ -56,23 +54,18 @@ def open_usage_file(path: Path, mapping: UsageMapping | None, wanted: FileFormat
     """
     status = _status(path)
     with path.open("rb", buffering=0) as raw:
-        buffered = io.BufferedReader(raw, _BUFFER_BYTES)
-        is_gzip = buffered.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] == _GZIP_MAGIC
-        content = io.BufferedReader(gzip.GzipFile(fileobj=buffered), _BUFFER_BYTES) if is_gzip else buffered
+        content, is_gzip = decompressed(raw)
         known = wanted or (mapping.format if mapping else None)
-        file_format = known or format_of(path, _head(content), is_mapped=mapping is not None)
+        file_format = known or format_of(path, beginning(content, HEAD_BYTES), is_mapped=mapping is not None)
         yield UsageFile(path, file_format, status.st_size, status.st_mtime_ns, is_gzip, raw, content)
 
 
-def _head(content: "_Peekable") -> bytes:
-    try:
-        return content.peek(HEAD_BYTES)[:HEAD_BYTES]
-    except (EOFError, gzip.BadGzipFile, zlib.error):
-        return b""  # whoever reads the rows says what is broken, and where
-
-
-class _Peekable(Protocol):
-    def peek(self, size: int, /) -> bytes: ...
+def decompressed(raw: io.FileIO) -> tuple[PeekableLines, bool]:
+    """What the file or pipe holds, decompressed if need be, and whether that was needed."""
+    buffered = io.BufferedReader(raw, _BUFFER_BYTES)
+    if buffered.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
+        return buffered, False
+    return io.BufferedReader(gzip.GzipFile(fileobj=buffered), _BUFFER_BYTES), True
 
 
 def _status(path: Path) -> os.stat_result:

@@ -18,9 +18,11 @@ new ones and cover its own retries only.
 from meterlog.client.async_client import AsyncMeterlog
 from meterlog.client.backfill import Backfill
 from meterlog.client.channel import Tls
+from meterlog.client.cloud_event import CloudEvents
 from meterlog.client.columns import ColumnsResult, RowException
 from meterlog.client.condition import Condition, parse_condition
 from meterlog.client.correction import CancellationPreview, Correction, Decision, TotalChange, UsageFilter, UsageName
+from meterlog.client.counting import Counting, CountingState
 from meterlog.client.errors import (
     CallFailed,
     ClientClosed,
@@ -42,8 +44,10 @@ from meterlog.client.period import ClosedPeriod, Closing, PeriodUsage, RestatedT
 from meterlog.client.result import UsageOutcome, UsageResult
 from meterlog.client.retry import RetryPolicy
 from meterlog.client.sending import Sending, WhenFull
+from meterlog.client.storage import CheckRecord, Compaction, UsageArchive, UsageCheck, UsageDifference
 from meterlog.client.sync_client import Meterlog
 from meterlog.client.usage import RecordedUsage, UnmatchedUsage, UsageChange, UsageRow, UsageTotals
+from meterlog.client.usage_report import UsageReport, UsageReportRow
 from meterlog.ingest.v1.ingest_pb2 import UsageEvent
 
 __all__ = [
@@ -51,13 +55,18 @@ __all__ = [
     "Backfill",
     "CallFailed",
     "CancellationPreview",
+    "CheckRecord",
     "ClientClosed",
     "ClosedPeriod",
     "Closing",
+    "CloudEvents",
     "ColumnsResult",
+    "Compaction",
     "Condition",
     "Correction",
     "Counters",
+    "Counting",
+    "CountingState",
     "Decision",
     "Failure",
     "FlushTimedOut",
@@ -81,11 +90,16 @@ __all__ = [
     "Tls",
     "TotalChange",
     "UnmatchedUsage",
+    "UsageArchive",
     "UsageChange",
+    "UsageCheck",
+    "UsageDifference",
     "UsageEvent",
     "UsageFilter",
     "UsageName",
     "UsageOutcome",
+    "UsageReport",
+    "UsageReportRow",
     "UsageResult",
     "UsageRow",
     "UsageTotals",

@@ -15,7 +15,9 @@ from meterlog.client.async_meters import AsyncMeters
 from meterlog.client.async_periods import AsyncPeriods
 from meterlog.client.async_streaming import AsyncBatches, AsyncStreamSender
 from meterlog.client.async_usage_reader import AsyncUsageReader
+from meterlog.client.async_usage_storage import AsyncUsageStorage
 from meterlog.client.channel import Channels, Tls, connection, open_async_channel
+from meterlog.client.cloud_event import CloudEvents, cloud_event_batch
 from meterlog.client.columns import ColumnsResult, encoded_requests
 from meterlog.client.delivery import AsyncBatchSender
 from meterlog.client.errors import CallFailed
@@ -136,6 +138,18 @@ class AsyncMeterlog:
             result = result.after(answer)
         return result
 
+    async def record_cloud_events(
+        self, events: CloudEvents, *, atomic: bool = False, backfill: str = ""
+    ) -> tuple[UsageResult, ...]:
+        """Record 1 to 10,000 CloudEvents in one request and wait; retried and answered as `record_batch`.
+
+        `events` are JSON text (a batch, or one), mappings with the members of the JSON format, or protobuf messages.
+        Raises WrongType or WrongValue for what cannot be sent.
+        """
+        channel = self._channels.get(self._connection.ingest)
+        sender = AsyncBatchSender(channel, self._connection.metadata, self._sending.retry, backfill)
+        return await sender.send_cloud_events(cloud_event_batch(events), atomic=atomic)
+
     async def flush(self, timeout_s: float | None = None) -> None:
         """Send what is queued without lingering and wait until it is answered; raises FlushTimedOut.
 
@@ -161,7 +175,7 @@ class AsyncMeterlog:
 
     @property
     def usage(self) -> AsyncUsageReader:
-        """Usage: query, watch, totals, and the usage events behind them."""
+        """Usage: query, watch, totals, the usage events behind them, and what was refused."""
         return AsyncUsageReader(self._asking)
 
     @property
@@ -171,13 +185,18 @@ class AsyncMeterlog:
 
     @property
     def meters(self) -> AsyncMeters:
-        """Meters: create, preview, redefine, archive and list them."""
+        """Meters: create, preview, redefine, update, archive and list them."""
         return AsyncMeters(self._asking)
 
     @property
     def periods(self) -> AsyncPeriods:
         """Usage by period: running totals, what was closed and restated."""
         return AsyncPeriods(self._asking)
+
+    @property
+    def storage(self) -> AsyncUsageStorage:
+        """The archive of usage, and checks of usage against the log."""
+        return AsyncUsageStorage(self._asking)
 
     def list_invoices(
         self, customer: str = "", *, state: str = "any", timeout_s: float = READ_TIMEOUT_S

@@ -9,6 +9,7 @@ from meterlog.client.asking import AsyncAsking
 from meterlog.client.backfill import Backfill
 from meterlog.client.correction import CancellationPreview, Choice, Correction, UsageName
 from meterlog.client.corrections import DECISION_TIMEOUT_S
+from meterlog.client.counting import answered
 from meterlog.client.event import Number
 
 
@@ -30,13 +31,13 @@ class AsyncCorrections:
         reason: str,
         decided_by: str = "",
         expected: CancellationPreview | None = None,
+        wait: bool = True,
         timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Correction:
         """Cancel usage events; a choice by filter needs the preview that was looked at as `expected`."""
         count, position = (expected.usage_event_count, expected.position) if expected else (0, 0)
-        return await self._asking.one(
-            correction.cancel_usage(key, which, reason, decided_by, count, position), timeout_s
-        )
+        question = correction.cancel_usage(key, which, reason, decided_by, count, position)
+        return await self._asking.one(answered(question, wait=wait), timeout_s)
 
     async def amend(
         self,
@@ -47,18 +48,25 @@ class AsyncCorrections:
         decided_by: str = "",
         value: Number | None = None,
         properties: Mapping[str, Number] | None = None,
+        wait: bool = True,
         timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Correction:
         """Give one usage event another value or other properties, all of them; None keeps what counts now."""
-        return await self._asking.one(
-            correction.amend_usage(key, name, reason, decided_by, value, properties), timeout_s
-        )
+        question = correction.amend_usage(key, name, reason, decided_by, value, properties)
+        return await self._asking.one(answered(question, wait=wait), timeout_s)
 
     async def revert(
-        self, key: str, *, reason: str, decided_by: str = "", timeout_s: float = DECISION_TIMEOUT_S
+        self,
+        key: str,
+        *,
+        reason: str,
+        decided_by: str = "",
+        wait: bool = True,
+        timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Correction:
         """Make it as though the correction had never been."""
-        return await self._asking.one(correction.revert_correction(key, reason, decided_by), timeout_s)
+        question = correction.revert_correction(key, reason, decided_by)
+        return await self._asking.one(answered(question, wait=wait), timeout_s)
 
     async def get(self, key: str, *, timeout_s: float = DECISION_TIMEOUT_S) -> Correction:
         """The correction of that key."""
@@ -99,16 +107,25 @@ class AsyncCorrections:
         reason: str,
         decided_by: str = "",
         expected_count: int = 0,
+        wait: bool = True,
         timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Backfill:
         """Let its usage count, and what it replaces not, all at once; `expected_count` above 0 is checked."""
-        return await self._asking.one(backfill.close_backfill(key, reason, decided_by, expected_count), timeout_s)
+        question = backfill.close_backfill(key, reason, decided_by, expected_count)
+        return await self._asking.one(answered(question, wait=wait), timeout_s)
 
     async def revert_backfill(
-        self, key: str, *, reason: str, decided_by: str = "", timeout_s: float = DECISION_TIMEOUT_S
+        self,
+        key: str,
+        *,
+        reason: str,
+        decided_by: str = "",
+        wait: bool = True,
+        timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Backfill:
         """Let its usage not count, for ever, and what it replaced count again."""
-        return await self._asking.one(backfill.revert_backfill(key, reason, decided_by), timeout_s)
+        question = backfill.revert_backfill(key, reason, decided_by)
+        return await self._asking.one(answered(question, wait=wait), timeout_s)
 
     async def get_backfill(self, key: str, *, timeout_s: float = DECISION_TIMEOUT_S) -> Backfill:
         """The backfill of that key."""

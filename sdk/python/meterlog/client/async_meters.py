@@ -1,10 +1,12 @@
-"""Meters from an event loop: create, preview, redefine, archive and list them."""
+"""Meters from an event loop: create, preview, redefine, update, archive and list them."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from meterlog.client import meter as questions
 from meterlog.client.asking import AsyncAsking
+from meterlog.client.counting import CountingState, answered, counting_state
+from meterlog.client.counting_wait import WAIT_TIMEOUT_S, OnProgress, wait_until_counted_async
 from meterlog.client.meter import Meter, MeterPreview
 from meterlog.client.meters import COUNTING_TIMEOUT_S
 from meterlog.client.usage_reader import READ_TIMEOUT_S
@@ -16,9 +18,12 @@ class AsyncMeters:
     def __init__(self, asking: AsyncAsking) -> None:
         self._asking = asking
 
-    async def create(self, meter: Meter, *, timeout_s: float = COUNTING_TIMEOUT_S) -> Meter:
-        """Create a meter, which counts earlier usage, too. Safe to repeat with the same definition."""
-        return await self._asking.one(questions.create_meter(meter), timeout_s)
+    async def create(self, meter: Meter, *, wait: bool = True, timeout_s: float = COUNTING_TIMEOUT_S) -> Meter:
+        """Create a meter, which counts earlier usage, too: before this returns, or, without `wait`, afterwards.
+
+        Safe to repeat with the same definition.
+        """
+        return await self._asking.one(answered(questions.create_meter(meter), wait=wait), timeout_s)
 
     async def preview(
         self,
@@ -40,6 +45,7 @@ class AsyncMeters:
         *,
         expected_version: int,
         effective_from: datetime | None = None,
+        wait: bool = True,
         timeout_s: float = COUNTING_TIMEOUT_S,
     ) -> Meter:
         """Let a meter count as said, from the start of a UTC hour on, or always.
@@ -47,7 +53,18 @@ class AsyncMeters:
         `expected_version` is the version that was seen: `dataclasses.replace(seen, …)` and `seen.version`.
         """
         question = questions.redefine_meter(meter, expected_version, effective_from)
-        return await self._asking.one(question, timeout_s)
+        return await self._asking.one(answered(question, wait=wait), timeout_s)
+
+    async def update(
+        self,
+        slug: str,
+        *,
+        display_name: str | None = None,
+        unit: str | None = None,
+        timeout_s: float = READ_TIMEOUT_S,
+    ) -> Meter:
+        """As `Meters.update`."""
+        return await self._asking.one(questions.update_meter(slug, display_name, unit), timeout_s)
 
     async def archive(self, slug: str, *, timeout_s: float = READ_TIMEOUT_S) -> Meter:
         """Keep a meter out of new plans; it goes on counting. Safe to repeat."""
@@ -64,3 +81,13 @@ class AsyncMeters:
     async def versions(self, slug: str, *, timeout_s: float = READ_TIMEOUT_S) -> tuple[Meter, ...]:
         """What a meter said over time, oldest version first."""
         return await self._asking.one(questions.versions_of_meter(slug), timeout_s)
+
+    async def counting(self, *, timeout_s: float = READ_TIMEOUT_S) -> CountingState:
+        """How far usage is counted, and how far the count of earlier usage is that runs."""
+        return await self._asking.one(counting_state(), timeout_s)
+
+    async def wait(
+        self, position: int, *, timeout_s: float = WAIT_TIMEOUT_S, on_progress: OnProgress | None = None
+    ) -> None:
+        """Return when usage is counted up to a log position: that of a `counting`, or of a STILL_COUNTING failure."""
+        await wait_until_counted_async(self._asking, position, timeout_s, on_progress)

@@ -8,6 +8,7 @@ from meterlog.client.asking import AsyncAsking
 from meterlog.client.condition import Condition
 from meterlog.client.usage import RecordedUsage, UnmatchedUsage, UsageChange, UsageRow, UsageTotals
 from meterlog.client.usage_reader import LIST_TIMEOUT_S, READ_TIMEOUT_S
+from meterlog.client.usage_report import UsageReport, usage_report
 
 
 class AsyncUsageReader:
@@ -117,3 +118,7 @@ class AsyncUsageReader:
     def unmatched(self, *, timeout_s: float = READ_TIMEOUT_S) -> AsyncIterator[UnmatchedUsage]:
         """The types of usage events that no meter in use counts."""
         return self._asking.every(usage.unmatched_usage(), timeout_s)
+
+    async def report(self, *, timeout_s: float = READ_TIMEOUT_S) -> UsageReport:
+        """As `UsageReader.report`."""
+        return await self._asking.one(usage_report(), timeout_s)

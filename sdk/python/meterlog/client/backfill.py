@@ -7,6 +7,7 @@ from typing import Literal
 
 from meterlog.aggregator.v1 import correction_pb2
 from meterlog.client.correction import Decision, decision_of
+from meterlog.client.counting import Counting, counting_of
 from meterlog.client.event import timestamp
 from meterlog.client.instant import instant_of
 from meterlog.client.question import Pages, Question, correction_question
@@ -22,7 +23,10 @@ _STATES = {
 
 @dataclass(frozen=True, slots=True)
 class Backfill:
-    """A load of usage of the past; `state` is open, closed or reverted. Its usage counts only while it is closed."""
+    """A load of usage of the past; `state` is open, closed or reverted. Its usage counts only while it is closed.
+
+    `counting` tells how far its count is; None when usage says already what was decided.
+    """
 
     key: str
     state: str
@@ -36,6 +40,7 @@ class Backfill:
     opened: Decision
     closed: Decision | None
     reverted: Decision | None
+    counting: Counting | None = None
 
 
 def open_backfill(
@@ -111,6 +116,7 @@ def backfill_of(backfill: correction_pb2.Backfill) -> Backfill:
         opened=decision_of(backfill.opened),
         closed=decision("closed"),
         reverted=decision("reverted"),
+        counting=counting_of(backfill),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from meterlog.aggregator.v1 import correction_pb2
 from meterlog.client.condition import Condition, condition_messages, condition_of
+from meterlog.client.counting import Counting, counting_of
 from meterlog.client.errors import WrongValue
 from meterlog.client.event import Number, number_text, timestamp
 from meterlog.client.instant import instant_of
@@ -81,7 +82,10 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """A correction of recorded usage; `reverted` is None while it holds, `value` and `properties` None where kept."""
+    """A correction of recorded usage; `reverted` is None while it holds, `value` and `properties` None where kept.
+
+    `counting` tells how far its count is; None when usage says already what was decided.
+    """
 
     key: str
     is_cancellation: bool
@@ -93,6 +97,7 @@ class Correction:
     until_position: int
     decision: Decision
     reverted: Decision | None
+    counting: Counting | None = None
 
 
 def preview_cancellation(which: Choice) -> Question[CancellationPreview]:
@@ -185,6 +190,7 @@ def correction_of(correction: correction_pb2.Correction) -> Correction:
         until_position=correction.until_position,
         decision=decision_of(correction.decision),
         reverted=decision_of(correction.reverted) if correction.HasField("reverted") else None,
+        counting=counting_of(correction),
     )
 
 

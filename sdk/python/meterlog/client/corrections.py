@@ -8,6 +8,7 @@ from meterlog.client import backfill, correction
 from meterlog.client.asking import Asking
 from meterlog.client.backfill import Backfill
 from meterlog.client.correction import CancellationPreview, Choice, Correction, UsageName
+from meterlog.client.counting import answered
 from meterlog.client.event import Number
 
 DECISION_TIMEOUT_S = 120.0
@@ -17,6 +18,7 @@ DECISION_TIMEOUT_S = 120.0
 class Corrections:
     """Nothing recorded is lost: every correction says who, when and why, and can be reverted.
 
+    Usage and totals follow before a decision is answered; without `wait` they follow later: `meters.wait` tells when.
     Each is known by a key that the caller chooses, so a repeat after a lost answer is answered as the first. All raise
     CallFailed when refused, and WrongType or WrongValue for what cannot be sent.
     """
@@ -36,11 +38,13 @@ class Corrections:
         reason: str,
         decided_by: str = "",
         expected: CancellationPreview | None = None,
+        wait: bool = True,
         timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Correction:
         """Cancel usage events; a choice by filter needs the preview that was looked at as `expected`."""
         count, position = (expected.usage_event_count, expected.position) if expected else (0, 0)
-        return self._asking.one(correction.cancel_usage(key, which, reason, decided_by, count, position), timeout_s)
+        question = correction.cancel_usage(key, which, reason, decided_by, count, position)
+        return self._asking.one(answered(question, wait=wait), timeout_s)
 
     def amend(
         self,
@@ -51,16 +55,25 @@ class Corrections:
         decided_by: str = "",
         value: Number | None = None,
         properties: Mapping[str, Number] | None = None,
+        wait: bool = True,
         timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Correction:
         """Give one usage event another value or other properties, all of them; None keeps what counts now."""
-        return self._asking.one(correction.amend_usage(key, name, reason, decided_by, value, properties), timeout_s)
+        question = correction.amend_usage(key, name, reason, decided_by, value, properties)
+        return self._asking.one(answered(question, wait=wait), timeout_s)
 
     def revert(
-        self, key: str, *, reason: str, decided_by: str = "", timeout_s: float = DECISION_TIMEOUT_S
+        self,
+        key: str,
+        *,
+        reason: str,
+        decided_by: str = "",
+        wait: bool = True,
+        timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Correction:
         """Make it as though the correction had never been."""
-        return self._asking.one(correction.revert_correction(key, reason, decided_by), timeout_s)
+        question = correction.revert_correction(key, reason, decided_by)
+        return self._asking.one(answered(question, wait=wait), timeout_s)
 
     def get(self, key: str, *, timeout_s: float = DECISION_TIMEOUT_S) -> Correction:
         """The correction of that key."""
@@ -101,16 +114,25 @@ class Corrections:
         reason: str,
         decided_by: str = "",
         expected_count: int = 0,
+        wait: bool = True,
         timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Backfill:
         """Let its usage count, and what it replaces not, all at once; `expected_count` above 0 is checked."""
-        return self._asking.one(backfill.close_backfill(key, reason, decided_by, expected_count), timeout_s)
+        question = backfill.close_backfill(key, reason, decided_by, expected_count)
+        return self._asking.one(answered(question, wait=wait), timeout_s)
 
     def revert_backfill(
-        self, key: str, *, reason: str, decided_by: str = "", timeout_s: float = DECISION_TIMEOUT_S
+        self,
+        key: str,
+        *,
+        reason: str,
+        decided_by: str = "",
+        wait: bool = True,
+        timeout_s: float = DECISION_TIMEOUT_S,
     ) -> Backfill:
         """Let its usage not count, for ever, and what it replaced count again."""
-        return self._asking.one(backfill.revert_backfill(key, reason, decided_by), timeout_s)
+        question = backfill.revert_backfill(key, reason, decided_by)
+        return self._asking.one(answered(question, wait=wait), timeout_s)
 
     def get_backfill(self, key: str, *, timeout_s: float = DECISION_TIMEOUT_S) -> Backfill:
         """The backfill of that key."""

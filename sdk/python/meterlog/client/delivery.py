@@ -3,12 +3,13 @@
 import asyncio
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc
 
 from meterlog.client.clock import monotonic_s
+from meterlog.client.cloud_event import CloudEventBatch
 from meterlog.client.failure import Failure, failure_of
 from meterlog.client.log import log_given_up, log_retry
 from meterlog.client.result import UsageResult, results_of, undelivered
@@ -72,6 +73,28 @@ class ColumnSender:
         return _answered(record, self._retry, rows, stopping)
 
 
+class CloudEventSender:
+    """Sends CloudEvents over one channel; may be used by many threads at once."""
+
+    def __init__(self, channel: grpc.Channel, metadata: Metadata, retry: RetryPolicy, backfill: str = "") -> None:
+        self._record = IngestServiceStub(channel).RecordCloudEvents
+        self._metadata = metadata
+        self._retry = retry
+        self._backfill = backfill
+
+    def send(
+        self, batch: CloudEventBatch, stopping: threading.Event, *, atomic: bool = False
+    ) -> tuple[UsageResult, ...]:
+        """As `BatchSender.send`."""
+        request = batch.request(atomic=atomic, backfill=self._backfill)
+
+        def record(timeout_s: float) -> tuple[UsageResult, ...]:
+            return results_of(batch.names, self._record(request, timeout=timeout_s, metadata=self._metadata))
+
+        answer = _answered(record, self._retry, len(batch.names), stopping)
+        return undelivered(batch.names, answer) if isinstance(answer, Failure) else answer
+
+
 class AsyncBatchSender:
     """Sends batches over one channel from its event loop."""
 
@@ -79,6 +102,7 @@ class AsyncBatchSender:
         stub: IngestServiceAsyncStub = IngestServiceStub(channel)
         self._record = stub.RecordUsage
         self._record_columns = stub.RecordUsageColumns
+        self._record_cloud_events = stub.RecordCloudEvents
         self._metadata = grpc.aio.Metadata(*metadata)
         self._retry = retry
         self._backfill = backfill
@@ -86,34 +110,34 @@ class AsyncBatchSender:
     async def send(self, events: Sequence[UsageEvent], *, atomic: bool = False) -> tuple[UsageResult, ...]:
         """What became of each event; all undelivered when given up."""
         request = RecordUsageRequest(events=events, atomic=atomic, backfill=self._backfill)
-        tries = Tries(self._retry, len(events))
-        while True:
-            try:
-                response = await self._record(request, timeout=self._retry.call_timeout_s, metadata=self._metadata)
-            except grpc.aio.AioRpcError as error:
-                failure = failure_of(error)
-            else:
-                return results_of(events, response)
-            delay_s = tries.delay_after_s(failure)
-            if delay_s is None:
-                return undelivered(events, failure)
-            await asyncio.sleep(delay_s)
+
+        async def record(timeout_s: float) -> tuple[UsageResult, ...]:
+            return results_of(events, await self._record(request, timeout=timeout_s, metadata=self._metadata))
+
+        answer = await _awaited(record, self._retry, len(events))
+        return undelivered(events, answer) if isinstance(answer, Failure) else answer
 
     async def send_columns(
         self, arrow_ipc: bytes, rows: int, *, atomic: bool = False
     ) -> RecordUsageColumnsResponse | Failure:
         """The answer, or why it was given up."""
         request = RecordUsageColumnsRequest(arrow_ipc=arrow_ipc, atomic=atomic, backfill=self._backfill)
-        tries = Tries(self._retry, rows)
-        while True:
-            try:
-                return await self._record_columns(request, timeout=self._retry.call_timeout_s, metadata=self._metadata)
-            except grpc.aio.AioRpcError as error:
-                failure = failure_of(error)
-            delay_s = tries.delay_after_s(failure)
-            if delay_s is None:
-                return failure
-            await asyncio.sleep(delay_s)
+
+        async def record(timeout_s: float) -> RecordUsageColumnsResponse:
+            return await self._record_columns(request, timeout=timeout_s, metadata=self._metadata)
+
+        return await _awaited(record, self._retry, rows)
+
+    async def send_cloud_events(self, batch: CloudEventBatch, *, atomic: bool = False) -> tuple[UsageResult, ...]:
+        """As `send`."""
+        request = batch.request(atomic=atomic, backfill=self._backfill)
+
+        async def record(timeout_s: float) -> tuple[UsageResult, ...]:
+            answer = await self._record_cloud_events(request, timeout=timeout_s, metadata=self._metadata)
+            return results_of(batch.names, answer)
+
+        answer = await _awaited(record, self._retry, len(batch.names))
+        return undelivered(batch.names, answer) if isinstance(answer, Failure) else answer
 
 
 class Tries:
@@ -150,3 +174,16 @@ def _answered(
         delay_s = None if stopping.is_set() else tries.delay_after_s(failure)
         if delay_s is None or stopping.wait(delay_s):
             return failure
+
+
+async def _awaited(record: Callable[[float], Awaitable[R]], retry: RetryPolicy, event_count: int) -> R | Failure:
+    tries = Tries(retry, event_count)
+    while True:
+        try:
+            return await record(retry.call_timeout_s)
+        except grpc.aio.AioRpcError as error:
+            failure = failure_of(error)
+        delay_s = tries.delay_after_s(failure)
+        if delay_s is None:
+            return failure
+        await asyncio.sleep(delay_s)

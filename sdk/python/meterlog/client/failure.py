@@ -16,26 +16,28 @@ _DETAILS_KEY = "grpc-status-details-bin"
 class Failure:
     """A refused or unanswered call: `status` is the gRPC status name, `reason` the service's UPPER_SNAKE reason.
 
-    `field` is the dotted path of the request's field at fault; both are empty when the service named none.
+    `field` is the dotted path of the request's field at fault; both are empty when the service named none. `position`
+    is that of what was decided in the log when the reason is STILL_COUNTING, else 0.
     """
 
     status: str
     message: str
     reason: str = ""
     field: str = ""
+    position: int = 0
 
 
 def failure_of(error: grpc.RpcError) -> Failure:
     """The failure that a gRPC error stands for, synchronous or asyncio."""
     message = error.details() or "no message"
-    reason, field = "", ""
+    reason, field, position = "", "", ""
     for detail in _details(error).details:
         info, request = ErrorInfo(), BadRequest()
         if detail.Unpack(info):
-            reason = info.reason
+            reason, position = info.reason, info.metadata.get("position", "")
         elif detail.Unpack(request) and request.field_violations:
             field = request.field_violations[0].field
-    return Failure(error.code().name, message, reason, field)
+    return Failure(error.code().name, message, reason, field, int(position) if position.isdecimal() else 0)
 
 
 def _details(error: grpc.RpcError) -> Status:

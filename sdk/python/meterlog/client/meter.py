@@ -1,4 +1,4 @@
-"""Meters as values, and the calls that create, preview, redefine, archive and list them."""
+"""Meters as values, and the calls that create, preview, redefine, update, archive and list them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from meterlog.aggregator.v1 import aggregator_pb2
 from meterlog.client.condition import Condition, condition_messages, condition_of
+from meterlog.client.counting import Counting, counting_of
 from meterlog.client.errors import WrongValue
 from meterlog.client.event import timestamp
 from meterlog.client.instant import instant_of
@@ -24,8 +25,9 @@ _NAMES = {number: name for name, number in AGGREGATIONS.items()}
 class Meter:
     """What turns usage events of one type into quantities; `aggregation` is one of AGGREGATIONS.
 
-    `filters` are conditions, typed such as "model=large". The last four are only answered: which version it is, from
-    when on that version counts (None: always), when the meter was created and archived.
+    `filters` are conditions, typed such as "model=large". The last five are only answered: which version it is, from
+    when on that version counts (None: always), when the meter was created and archived, and how far its count is (None:
+    usage says already what it says).
     """
 
     slug: str
@@ -42,6 +44,7 @@ class Meter:
     effective_from: datetime | None = None
     created_at: datetime | None = None
     archived_at: datetime | None = None
+    counting: Counting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,12 @@ def redefine_meter(meter: Meter, expected_version: int, effective_from: datetime
         expected_version=expected_version,
     )
     return usage_question("RedefineMeter", request, aggregator_pb2.RedefineMeterResponse, _answered)
+
+
+def update_meter(slug: str, display_name: str | None, unit: str | None) -> Question[Meter]:
+    """Change what people read about it; None keeps what is there."""
+    request = aggregator_pb2.UpdateMeterRequest(slug=slug, display_name=display_name, unit=unit)
+    return usage_question("UpdateMeter", request, aggregator_pb2.UpdateMeterResponse, _answered)
 
 
 def archive_meter(slug: str) -> Question[Meter]:
@@ -164,6 +173,7 @@ def _meter(message: aggregator_pb2.Meter) -> Meter:
         effective_from=instant_of(message.effective_from) if message.HasField("effective_from") else None,
         created_at=instant_of(message.created_at) if message.HasField("created_at") else None,
         archived_at=instant_of(message.archived_at) if message.HasField("archived_at") else None,
+        counting=counting_of(message),
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any, Generic, Literal, TypeVar
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import Message
 
-from meterlog.aggregator.v1 import aggregator_pb2, correction_pb2
+from meterlog.aggregator.v1 import aggregator_pb2, correction_pb2, storage_pb2
 from meterlog.ingest.v1 import ingest_pb2
 from meterlog.rating.v1 import rating_pb2
 
@@ -47,6 +47,11 @@ def correction_question(
 ) -> Question[A]:
     """A question, or a decision, about corrections and backfills."""
     return Question("aggregator", _path(correction_pb2, "CorrectionService", method), request, response, read)
+
+
+def storage_question(method: str, request: Message, response: type[Message], read: Callable[[Any], A]) -> Question[A]:
+    """A question about the archive of usage, or a check of usage."""
+    return Question("aggregator", _path(storage_pb2, "UsageStorageService", method), request, response, read)
 
 
 def invoice_question(method: str, request: Message, response: type[Message], read: Callable[[Any], A]) -> Question[A]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from meterlog.client.errors import NotRecorded
 from meterlog.client.failure import Failure
@@ -53,8 +54,18 @@ class UsageResult:
             raise NotRecorded(self)
 
 
+class Named(Protocol):
+    """What a usage event is known by; its message, and that of a CloudEvent, are such."""
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def id(self) -> str: ...
+
+
 def results_of(
-    events: Sequence[ingest_pb2.UsageEvent], response: ingest_pb2.RecordUsageResponse
+    events: Sequence[Named], response: ingest_pb2.RecordUsageResponse | ingest_pb2.RecordCloudEventsResponse
 ) -> tuple[UsageResult, ...]:
     """One result for each usage event of a batch; all undelivered when the answer does not fit the batch."""
     if len(response.results) != len(events) or any(row.outcome not in OUTCOMES for row in response.results):
@@ -65,7 +76,7 @@ def results_of(
     )
 
 
-def undelivered(events: Sequence[ingest_pb2.UsageEvent], failure: Failure) -> tuple[UsageResult, ...]:
+def undelivered(events: Sequence[Named], failure: Failure) -> tuple[UsageResult, ...]:
     """One result for each usage event of a batch that was given up."""
     reason = failure.reason or failure.status
     return tuple(

@@ -12,9 +12,10 @@ import grpc
 from meterlog.client.asking import Asking
 from meterlog.client.background import Background
 from meterlog.client.channel import Channels, Tls, connection, open_channel
+from meterlog.client.cloud_event import CloudEvents, cloud_event_batch
 from meterlog.client.columns import ColumnsResult, encoded_requests
 from meterlog.client.corrections import Corrections
-from meterlog.client.delivery import BatchSender, ColumnSender
+from meterlog.client.delivery import BatchSender, CloudEventSender, ColumnSender
 from meterlog.client.errors import CallFailed
 from meterlog.client.event import Number
 from meterlog.client.failure import Failure
@@ -28,6 +29,7 @@ from meterlog.client.sending import Sending
 from meterlog.client.stream import BATCHES_IN_FLIGHT, StreamWindow
 from meterlog.client.streaming import StreamSender
 from meterlog.client.usage_reader import READ_TIMEOUT_S, UsageReader
+from meterlog.client.usage_storage import UsageStorage
 from meterlog.ingest.v1.ingest_pb2 import UsageEvent
 
 
@@ -139,6 +141,18 @@ class Meterlog:
             result = result.after(answer)
         return result
 
+    def record_cloud_events(
+        self, events: CloudEvents, *, atomic: bool = False, backfill: str = ""
+    ) -> tuple[UsageResult, ...]:
+        """Record 1 to 10,000 CloudEvents in one request and wait; retried and answered as `record_batch`.
+
+        `events` are JSON text (a batch, or one), mappings with the members of the JSON format, or protobuf messages.
+        Raises WrongType or WrongValue for what cannot be sent.
+        """
+        channel = self._channels.get(self._connection.ingest)
+        sender = CloudEventSender(channel, self._connection.metadata, self._sending.retry, backfill)
+        return sender.send(cloud_event_batch(events), threading.Event(), atomic=atomic)
+
     def flush(self, timeout_s: float | None = None) -> None:
         """Send what is queued without lingering and wait until it is answered; raises FlushTimedOut.
 
@@ -164,7 +178,7 @@ class Meterlog:
 
     @property
     def usage(self) -> UsageReader:
-        """Usage: query, watch, totals, and the usage events behind them."""
+        """Usage: query, watch, totals, the usage events behind them, and what was refused."""
         return UsageReader(self._asking)
 
     @property
@@ -174,13 +188,18 @@ class Meterlog:
 
     @property
     def meters(self) -> Meters:
-        """Meters: create, preview, redefine, archive and list them."""
+        """Meters: create, preview, redefine, update, archive and list them."""
         return Meters(self._asking)
 
     @property
     def periods(self) -> Periods:
         """Usage by period: running totals, what was closed and restated."""
         return Periods(self._asking)
+
+    @property
+    def storage(self) -> UsageStorage:
+        """The archive of usage, and checks of usage against the log."""
+        return UsageStorage(self._asking)
 
     def list_invoices(
         self, customer: str = "", *, state: str = "any", timeout_s: float = READ_TIMEOUT_S

@@ -19,6 +19,7 @@ from typing import NoReturn, Self
 
 import grpc
 
+from meterlog.client.testing_cloud_events import events_of_cloud_events
 from meterlog.client.testing_columns import events_of
 from meterlog.ingest.v1 import ingest_pb2
 from meterlog.ingest.v1.ingest_pb2_grpc import IngestServiceServicer, add_IngestServiceServicer_to_server
@@ -129,16 +130,16 @@ class _Servicer(IngestServiceServicer):
         )
 
     def RecordCloudEvents(  # noqa: N802 - the name in the contract
-        self, _request: ingest_pb2.RecordCloudEventsRequest, context: grpc.ServicerContext
+        self, request: ingest_pb2.RecordCloudEventsRequest, context: grpc.ServicerContext
     ) -> ingest_pb2.RecordCloudEventsResponse:
-        """Not here: the client sends none."""
-        context.abort(grpc.StatusCode.UNIMPLEMENTED, "no CloudEvents in memory")
-        raise AssertionError("abort always raises")
+        """Record CloudEvents, or fail as the script says."""
+        events = tuple(events_of_cloud_events(request))
+        return ingest_pb2.RecordCloudEventsResponse(results=self._answer(events, request.backfill, context))
 
     def GetUsageReport(  # noqa: N802 - the name in the contract
         self, _request: ingest_pb2.GetUsageReportRequest, context: grpc.ServicerContext
     ) -> ingest_pb2.GetUsageReportResponse:
-        """Not here: the client asks for none."""
+        """Not here: what became of each usage event is in `recorded` and in its answer."""
         context.abort(grpc.StatusCode.UNIMPLEMENTED, "no report in memory")
         raise AssertionError("abort always raises")
 

@@ -1,4 +1,4 @@
-"""Usage read from threads: quantities, totals, running totals as they change, and the usage events behind them."""
+"""Usage read from threads: quantities, totals, running totals, the usage events behind them, and what was refused."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -7,6 +7,7 @@ from meterlog.client import usage
 from meterlog.client.asking import Asking
 from meterlog.client.condition import Condition
 from meterlog.client.usage import RecordedUsage, UnmatchedUsage, UsageChange, UsageRow, UsageTotals
+from meterlog.client.usage_report import UsageReport, usage_report
 
 READ_TIMEOUT_S = 10.0
 LIST_TIMEOUT_S = 60.0
@@ -14,7 +15,10 @@ LIST_TIMEOUT_S = 60.0
 
 
 class UsageReader:
-    """Reads what the aggregator counted. All raise CallFailed, and WrongType or WrongValue for what cannot be asked."""
+    """Reads what was counted, and what was sent.
+
+    All raise CallFailed, and WrongType or WrongValue for what cannot be asked.
+    """
 
     def __init__(self, asking: Asking) -> None:
         self._asking = asking
@@ -129,3 +133,7 @@ class UsageReader:
     def unmatched(self, *, timeout_s: float = READ_TIMEOUT_S) -> Iterator[UnmatchedUsage]:
         """The types of usage events that no meter in use counts."""
         return self._asking.every(usage.unmatched_usage(), timeout_s)
+
+    def report(self, *, timeout_s: float = READ_TIMEOUT_S) -> UsageReport:
+        """What the ingest service was sent since its start, by client, outcome and reason."""
+        return self._asking.one(usage_report(), timeout_s)

@@ -199,6 +199,34 @@ CONDITION_OPERATOR_GREATER_OR_EQUAL: ConditionOperator.ValueType  # 11
 """Is a number greater than or equal to this."""
 Global___ConditionOperator: _TypeAlias = ConditionOperator  # noqa: Y015
 
+class _CountingStep:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CountingStepEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CountingStep.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COUNTING_STEP_UNSPECIFIED: _CountingStep.ValueType  # 0
+    """Never sent."""
+    COUNTING_STEP_WAITING: _CountingStep.ValueType  # 1
+    """It has not begun: what the log said before comes first."""
+    COUNTING_STEP_SEARCHING: _CountingStep.ValueType  # 2
+    """It looks for the usage that a correction or a backfill touches."""
+    COUNTING_STEP_COUNTING: _CountingStep.ValueType  # 3
+    """It counts usage."""
+
+class CountingStep(_CountingStep, metaclass=_CountingStepEnumTypeWrapper):
+    """What a count of earlier usage does."""
+
+COUNTING_STEP_UNSPECIFIED: CountingStep.ValueType  # 0
+"""Never sent."""
+COUNTING_STEP_WAITING: CountingStep.ValueType  # 1
+"""It has not begun: what the log said before comes first."""
+COUNTING_STEP_SEARCHING: CountingStep.ValueType  # 2
+"""It looks for the usage that a correction or a backfill touches."""
+COUNTING_STEP_COUNTING: CountingStep.ValueType  # 3
+"""It counts usage."""
+Global___CountingStep: _TypeAlias = CountingStep  # noqa: Y015
+
 class _UsageState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -251,6 +279,7 @@ class Meter(_message.Message):
     PERCENTILE_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
+    COUNTING_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     """Required. Lower-case letters, digits and "_", first a letter, 64 characters at most. Never changes."""
     display_name: _builtins.str
@@ -298,6 +327,10 @@ class Meter(_message.Message):
     def effective_from(self) -> _timestamp_pb2.Timestamp:
         """Output only. First event time that this version counts; absent: all times."""
 
+    @_builtins.property
+    def counting(self) -> Global___Counting:
+        """Output only. Present while usage does not say yet what the meter says, because it is new or redefined."""
+
     def __init__(
         self,
         *,
@@ -315,10 +348,11 @@ class Meter(_message.Message):
         percentile: _builtins.str = ...,
         version: _builtins.int = ...,
         effective_from: _timestamp_pb2.Timestamp | None = ...,
+        counting: Global___Counting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["archived_at", b"archived_at", "created_at", b"created_at", "effective_from", b"effective_from"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["archived_at", b"archived_at", "counting", b"counting", "created_at", b"created_at", "effective_from", b"effective_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "archived_at", b"archived_at", "created_at", b"created_at", "display_name", b"display_name", "effective_from", b"effective_from", "event_type", b"event_type", "filters", b"filters", "group_by", b"group_by", "percentile", b"percentile", "slug", b"slug", "unit", b"unit", "value_expression", b"value_expression", "value_property", b"value_property", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aggregation", b"aggregation", "archived_at", b"archived_at", "counting", b"counting", "created_at", b"created_at", "display_name", b"display_name", "effective_from", b"effective_from", "event_type", b"event_type", "filters", b"filters", "group_by", b"group_by", "percentile", b"percentile", "slug", b"slug", "unit", b"unit", "value_expression", b"value_expression", "value_property", b"value_property", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -368,10 +402,13 @@ class RedefineMeterRequest(_message.Message):
     METER_FIELD_NUMBER: _builtins.int
     EFFECTIVE_FROM_FIELD_NUMBER: _builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: _builtins.int
+    ANSWER_EARLY_FIELD_NUMBER: _builtins.int
     slug: _builtins.str
     """Required. The meter's slug."""
     expected_version: _builtins.int
     """Required. The version that the caller has seen."""
+    answer_early: _builtins.bool
+    """When true, the call returns when the definition is in the log, and usage is counted afterwards. Default false."""
     @_builtins.property
     def meter(self) -> Global___Meter:
         """Required. The new definition, complete; its slug is the meter's. With effective_from the aggregation, and the
@@ -389,10 +426,11 @@ class RedefineMeterRequest(_message.Message):
         meter: Global___Meter | None = ...,
         effective_from: _timestamp_pb2.Timestamp | None = ...,
         expected_version: _builtins.int = ...,
+        answer_early: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "meter", b"meter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["effective_from", b"effective_from", "expected_version", b"expected_version", "meter", b"meter", "slug", b"slug"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_early", b"answer_early", "effective_from", b"effective_from", "expected_version", b"expected_version", "meter", b"meter", "slug", b"slug"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -608,6 +646,9 @@ class CreateMeterRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     METER_FIELD_NUMBER: _builtins.int
+    ANSWER_EARLY_FIELD_NUMBER: _builtins.int
+    answer_early: _builtins.bool
+    """When true, the call returns when the meter is in the log, and earlier usage is counted afterwards. Default false."""
     @_builtins.property
     def meter(self) -> Global___Meter:
         """Required. The meter."""
@@ -616,10 +657,11 @@ class CreateMeterRequest(_message.Message):
         self,
         *,
         meter: Global___Meter | None = ...,
+        answer_early: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["meter", b"meter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["meter", b"meter"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_early", b"answer_early", "meter", b"meter"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -859,6 +901,121 @@ class ArchiveMeterResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArchiveMeterResponse: _TypeAlias = ArchiveMeterResponse  # noqa: Y015
+
+@_typing.final
+class GetCountingRequest(_message.Message):
+    """Asks how far usage is counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCountingRequest: _TypeAlias = GetCountingRequest  # noqa: Y015
+
+@_typing.final
+class GetCountingResponse(_message.Message):
+    """Returns how far usage is counted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    HEAD_POSITION_FIELD_NUMBER: _builtins.int
+    COUNTING_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Log position up to which every answer about usage is counted: what was decided up to there is done."""
+    head_position: _builtins.int
+    """Last position of the log."""
+    problem: _builtins.str
+    """Why nothing is counted at the moment; empty while all is well."""
+    @_builtins.property
+    def counting(self) -> Global___Counting:
+        """The count of earlier usage that runs; absent when none does."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        head_position: _builtins.int = ...,
+        counting: Global___Counting | None = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counting", b"counting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counting", b"counting", "head_position", b"head_position", "position", b"position", "problem", b"problem"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCountingResponse: _TypeAlias = GetCountingResponse  # noqa: Y015
+
+@_typing.final
+class Counting(_message.Message):
+    """A count of earlier usage. Who waits for it asks GetCounting until that says `position`, or more."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POSITION_FIELD_NUMBER: _builtins.int
+    METERS_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    BACKFILLS_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    DONE_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_COUNT_FIELD_NUMBER: _builtins.int
+    EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    SECONDS_LEFT_FIELD_NUMBER: _builtins.int
+    position: _builtins.int
+    """Log position that is counted when it is done."""
+    step: Global___CountingStep.ValueType
+    """What is done now."""
+    done_count: _builtins.int
+    """Usage events looked at in this step."""
+    total_count: _builtins.int
+    """Usage events to look at in this step, as far as it is known."""
+    events_per_second: _builtins.int
+    """Usage events a second in this step, so far."""
+    seconds_left: _builtins.int
+    """Seconds until the end of this step at this pace; unset while nothing tells."""
+    @_builtins.property
+    def meters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Slugs of the new and redefined meters that it is for."""
+
+    @_builtins.property
+    def corrections(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the corrections that it is for."""
+
+    @_builtins.property
+    def backfills(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of the backfills that it is for."""
+
+    def __init__(
+        self,
+        *,
+        position: _builtins.int = ...,
+        meters: _abc.Iterable[_builtins.str] | None = ...,
+        corrections: _abc.Iterable[_builtins.str] | None = ...,
+        backfills: _abc.Iterable[_builtins.str] | None = ...,
+        step: Global___CountingStep.ValueType = ...,
+        done_count: _builtins.int = ...,
+        total_count: _builtins.int = ...,
+        events_per_second: _builtins.int = ...,
+        seconds_left: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "seconds_left", b"seconds_left"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left", "backfills", b"backfills", "corrections", b"corrections", "done_count", b"done_count", "events_per_second", b"events_per_second", "meters", b"meters", "position", b"position", "seconds_left", b"seconds_left", "step", b"step", "total_count", b"total_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__seconds_left: _TypeAlias = _typing.Literal["seconds_left"]  # noqa: Y015
+    _WhichOneofArgType__seconds_left: _TypeAlias = _typing.Literal["_seconds_left", b"_seconds_left"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seconds_left) -> _WhichOneofReturnType__seconds_left | None: ...
+
+Global___Counting: _TypeAlias = Counting  # noqa: Y015
 
 @_typing.final
 class QueryUsageRequest(_message.Message):

@@ -75,6 +75,11 @@ class AggregatorServiceStub:
                 request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ArchiveMeterRequest.SerializeToString,
                 response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ArchiveMeterResponse.FromString,
                 _registered_method=True)
+        self.GetCounting = channel.unary_unary(
+                '/meterlog.aggregator.v1.AggregatorService/GetCounting',
+                request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetCountingRequest.SerializeToString,
+                response_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetCountingResponse.FromString,
+                _registered_method=True)
         self.QueryUsage = channel.unary_unary(
                 '/meterlog.aggregator.v1.AggregatorService/QueryUsage',
                 request_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.QueryUsageRequest.SerializeToString,
@@ -127,15 +132,17 @@ class AggregatorServiceServicer:
     """
 
     def CreateMeter(self, request, context):
-        """Creates a meter, which counts all usage of the log, earlier usage included. Safe to repeat with equal content;
-        ALREADY_EXISTS when the slug is taken by another meter.
+        """Creates a meter, which counts all usage of the log, earlier usage included, before the call returns. Safe to repeat with
+        equal content; ALREADY_EXISTS when the slug is taken by another meter. DEADLINE_EXCEEDED with the reason STILL_COUNTING
+        when the meter is in the log, at the position in the error's metadata, and counting takes longer than the deadline: it
+        goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when too many calls wait so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetMeter(self, request, context):
-        """Returns one meter. NOT_FOUND when there is none of that slug.
+        """Returns one meter, as soon as it is in the log. NOT_FOUND when there is none of that slug.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +165,7 @@ class AggregatorServiceServicer:
     def RedefineMeter(self, request, context):
         """Changes what a meter counts, from a time on or always; its usage of that time is counted anew before the call returns.
         PreviewMeter tells what would change. Safe to repeat. FAILED_PRECONDITION when the meter was redefined since
-        expected_version.
+        expected_version. DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED as for CreateMeter.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,8 +193,17 @@ class AggregatorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCounting(self, request, context):
+        """Returns how far usage is counted, and how far the count of earlier usage is that runs: for new and redefined meters,
+        corrections and backfills. It waits for nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def QueryUsage(self, request, context):
-        """Returns the usage of one meter over a half-open range of time.
+        """Returns the usage of one meter over a half-open range of time. UNAVAILABLE with the reason METER_COUNTING while a new meter
+        counts earlier usage; a meter that is redefined, and usage that is corrected, are answered as they were until then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -295,6 +311,11 @@ def add_AggregatorServiceServicer_to_server(servicer, server):
                     servicer.ArchiveMeter,
                     request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ArchiveMeterRequest.FromString,
                     response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ArchiveMeterResponse.SerializeToString,
+            ),
+            'GetCounting': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCounting,
+                    request_deserializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetCountingRequest.FromString,
+                    response_serializer=meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetCountingResponse.SerializeToString,
             ),
             'QueryUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.QueryUsage,
@@ -559,6 +580,33 @@ class AggregatorService:
             '/meterlog.aggregator.v1.AggregatorService/ArchiveMeter',
             meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ArchiveMeterRequest.SerializeToString,
             meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.ArchiveMeterResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCounting(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/meterlog.aggregator.v1.AggregatorService/GetCounting',
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetCountingRequest.SerializeToString,
+            meterlog_dot_aggregator_dot_v1_dot_aggregator__pb2.GetCountingResponse.FromString,
             options,
             channel_credentials,
             insecure,

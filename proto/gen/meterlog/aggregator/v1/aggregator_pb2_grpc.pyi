@@ -34,11 +34,13 @@ class AggregatorServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AggregatorServiceAsyncStub: ...
     CreateMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.CreateMeterRequest, _aggregator_pb2.CreateMeterResponse]
-    """Creates a meter, which counts all usage of the log, earlier usage included. Safe to repeat with equal content;
-    ALREADY_EXISTS when the slug is taken by another meter.
+    """Creates a meter, which counts all usage of the log, earlier usage included, before the call returns. Safe to repeat with
+    equal content; ALREADY_EXISTS when the slug is taken by another meter. DEADLINE_EXCEEDED with the reason STILL_COUNTING
+    when the meter is in the log, at the position in the error's metadata, and counting takes longer than the deadline: it
+    goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when too many calls wait so.
     """
     GetMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.GetMeterRequest, _aggregator_pb2.GetMeterResponse]
-    """Returns one meter. NOT_FOUND when there is none of that slug."""
+    """Returns one meter, as soon as it is in the log. NOT_FOUND when there is none of that slug."""
     ListMeters: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.ListMetersRequest, _aggregator_pb2.ListMetersResponse]
     """Lists meters by slug."""
     UpdateMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.UpdateMeterRequest, _aggregator_pb2.UpdateMeterResponse]
@@ -46,7 +48,7 @@ class AggregatorServiceStub:
     RedefineMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.RedefineMeterRequest, _aggregator_pb2.RedefineMeterResponse]
     """Changes what a meter counts, from a time on or always; its usage of that time is counted anew before the call returns.
     PreviewMeter tells what would change. Safe to repeat. FAILED_PRECONDITION when the meter was redefined since
-    expected_version.
+    expected_version. DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED as for CreateMeter.
     """
     PreviewMeter: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.PreviewMeterRequest, _aggregator_pb2.PreviewMeterResponse]
     """Returns what a meter, new or redefined, would say of past usage, beside what it says now. Nothing is written."""
@@ -56,8 +58,14 @@ class AggregatorServiceStub:
     """Archives a meter: its usage stays readable and it goes on counting for plans that name it, but no new plan can
     name it. Safe to repeat.
     """
+    GetCounting: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.GetCountingRequest, _aggregator_pb2.GetCountingResponse]
+    """Returns how far usage is counted, and how far the count of earlier usage is that runs: for new and redefined meters,
+    corrections and backfills. It waits for nothing.
+    """
     QueryUsage: _grpc.UnaryUnaryMultiCallable[_aggregator_pb2.QueryUsageRequest, _aggregator_pb2.QueryUsageResponse]
-    """Returns the usage of one meter over a half-open range of time."""
+    """Returns the usage of one meter over a half-open range of time. UNAVAILABLE with the reason METER_COUNTING while a new meter
+    counts earlier usage; a meter that is redefined, and usage that is corrected, are answered as they were until then.
+    """
     WatchUsage: _grpc.UnaryStreamMultiCallable[_aggregator_pb2.WatchUsageRequest, _aggregator_pb2.WatchUsageResponse]
     """Returns the usage of one meter over a half-open range of time, and then, whenever some of it changes, the rows that
     changed. It ends with the caller's deadline; a caller that comes back gets all rows again first.
@@ -89,11 +97,13 @@ class AggregatorServiceAsyncStub(AggregatorServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.CreateMeterRequest, _aggregator_pb2.CreateMeterResponse]  # type: ignore[assignment]
-    """Creates a meter, which counts all usage of the log, earlier usage included. Safe to repeat with equal content;
-    ALREADY_EXISTS when the slug is taken by another meter.
+    """Creates a meter, which counts all usage of the log, earlier usage included, before the call returns. Safe to repeat with
+    equal content; ALREADY_EXISTS when the slug is taken by another meter. DEADLINE_EXCEEDED with the reason STILL_COUNTING
+    when the meter is in the log, at the position in the error's metadata, and counting takes longer than the deadline: it
+    goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when too many calls wait so.
     """
     GetMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.GetMeterRequest, _aggregator_pb2.GetMeterResponse]  # type: ignore[assignment]
-    """Returns one meter. NOT_FOUND when there is none of that slug."""
+    """Returns one meter, as soon as it is in the log. NOT_FOUND when there is none of that slug."""
     ListMeters: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.ListMetersRequest, _aggregator_pb2.ListMetersResponse]  # type: ignore[assignment]
     """Lists meters by slug."""
     UpdateMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.UpdateMeterRequest, _aggregator_pb2.UpdateMeterResponse]  # type: ignore[assignment]
@@ -101,7 +111,7 @@ class AggregatorServiceAsyncStub(AggregatorServiceStub):
     RedefineMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.RedefineMeterRequest, _aggregator_pb2.RedefineMeterResponse]  # type: ignore[assignment]
     """Changes what a meter counts, from a time on or always; its usage of that time is counted anew before the call returns.
     PreviewMeter tells what would change. Safe to repeat. FAILED_PRECONDITION when the meter was redefined since
-    expected_version.
+    expected_version. DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED as for CreateMeter.
     """
     PreviewMeter: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.PreviewMeterRequest, _aggregator_pb2.PreviewMeterResponse]  # type: ignore[assignment]
     """Returns what a meter, new or redefined, would say of past usage, beside what it says now. Nothing is written."""
@@ -111,8 +121,14 @@ class AggregatorServiceAsyncStub(AggregatorServiceStub):
     """Archives a meter: its usage stays readable and it goes on counting for plans that name it, but no new plan can
     name it. Safe to repeat.
     """
+    GetCounting: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.GetCountingRequest, _aggregator_pb2.GetCountingResponse]  # type: ignore[assignment]
+    """Returns how far usage is counted, and how far the count of earlier usage is that runs: for new and redefined meters,
+    corrections and backfills. It waits for nothing.
+    """
     QueryUsage: _aio.UnaryUnaryMultiCallable[_aggregator_pb2.QueryUsageRequest, _aggregator_pb2.QueryUsageResponse]  # type: ignore[assignment]
-    """Returns the usage of one meter over a half-open range of time."""
+    """Returns the usage of one meter over a half-open range of time. UNAVAILABLE with the reason METER_COUNTING while a new meter
+    counts earlier usage; a meter that is redefined, and usage that is corrected, are answered as they were until then.
+    """
     WatchUsage: _aio.UnaryStreamMultiCallable[_aggregator_pb2.WatchUsageRequest, _aggregator_pb2.WatchUsageResponse]  # type: ignore[assignment]
     """Returns the usage of one meter over a half-open range of time, and then, whenever some of it changes, the rows that
     changed. It ends with the caller's deadline; a caller that comes back gets all rows again first.
@@ -147,8 +163,10 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _aggregator_pb2.CreateMeterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_aggregator_pb2.CreateMeterResponse, _abc.Awaitable[_aggregator_pb2.CreateMeterResponse]]:
-        """Creates a meter, which counts all usage of the log, earlier usage included. Safe to repeat with equal content;
-        ALREADY_EXISTS when the slug is taken by another meter.
+        """Creates a meter, which counts all usage of the log, earlier usage included, before the call returns. Safe to repeat with
+        equal content; ALREADY_EXISTS when the slug is taken by another meter. DEADLINE_EXCEEDED with the reason STILL_COUNTING
+        when the meter is in the log, at the position in the error's metadata, and counting takes longer than the deadline: it
+        goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when too many calls wait so.
         """
 
     @_abc_1.abstractmethod
@@ -157,7 +175,7 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _aggregator_pb2.GetMeterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_aggregator_pb2.GetMeterResponse, _abc.Awaitable[_aggregator_pb2.GetMeterResponse]]:
-        """Returns one meter. NOT_FOUND when there is none of that slug."""
+        """Returns one meter, as soon as it is in the log. NOT_FOUND when there is none of that slug."""
 
     @_abc_1.abstractmethod
     def ListMeters(
@@ -183,7 +201,7 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_aggregator_pb2.RedefineMeterResponse, _abc.Awaitable[_aggregator_pb2.RedefineMeterResponse]]:
         """Changes what a meter counts, from a time on or always; its usage of that time is counted anew before the call returns.
         PreviewMeter tells what would change. Safe to repeat. FAILED_PRECONDITION when the meter was redefined since
-        expected_version.
+        expected_version. DEADLINE_EXCEEDED and RESOURCE_EXHAUSTED as for CreateMeter.
         """
 
     @_abc_1.abstractmethod
@@ -213,12 +231,24 @@ class AggregatorServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def GetCounting(
+        self,
+        request: _aggregator_pb2.GetCountingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_aggregator_pb2.GetCountingResponse, _abc.Awaitable[_aggregator_pb2.GetCountingResponse]]:
+        """Returns how far usage is counted, and how far the count of earlier usage is that runs: for new and redefined meters,
+        corrections and backfills. It waits for nothing.
+        """
+
+    @_abc_1.abstractmethod
     def QueryUsage(
         self,
         request: _aggregator_pb2.QueryUsageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_aggregator_pb2.QueryUsageResponse, _abc.Awaitable[_aggregator_pb2.QueryUsageResponse]]:
-        """Returns the usage of one meter over a half-open range of time."""
+        """Returns the usage of one meter over a half-open range of time. UNAVAILABLE with the reason METER_COUNTING while a new meter
+        counts earlier usage; a meter that is redefined, and usage that is corrected, are answered as they were until then.
+        """
 
     @_abc_1.abstractmethod
     def WatchUsage(

@@ -289,6 +289,7 @@ class CancelUsageRequest(_message.Message):
     UNTIL_POSITION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    ANSWER_EARLY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Required. Key of the correction, chosen by the caller, 1 to 128 characters: letters, digits, "_", "." and "-". A repeat
     with the same key and content is answered as the first.
@@ -301,6 +302,8 @@ class CancelUsageRequest(_message.Message):
     """Required. Why, 1,024 characters at most."""
     decided_by: _builtins.str
     """Who decided, 256 characters at most; empty when nobody says."""
+    answer_early: _builtins.bool
+    """When true, the call returns when the decision is in the log, and usage is counted afterwards. Default false."""
     @_builtins.property
     def names(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageName]:
         """Usage events by name, at most 1,000."""
@@ -319,10 +322,11 @@ class CancelUsageRequest(_message.Message):
         until_position: _builtins.int = ...,
         reason: _builtins.str = ...,
         decided_by: _builtins.str = ...,
+        answer_early: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_by", b"decided_by", "expected_count", b"expected_count", "filter", b"filter", "key", b"key", "names", b"names", "reason", b"reason", "until_position", b"until_position"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_early", b"answer_early", "decided_by", b"decided_by", "expected_count", b"expected_count", "filter", b"filter", "key", b"key", "names", b"names", "reason", b"reason", "until_position", b"until_position"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -364,6 +368,7 @@ class AmendUsageRequest(_message.Message):
     PROPERTIES_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    ANSWER_EARLY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Required. Key of the correction, as in CancelUsageRequest."""
     value: _builtins.str
@@ -372,6 +377,8 @@ class AmendUsageRequest(_message.Message):
     """Required. Why, 1,024 characters at most."""
     decided_by: _builtins.str
     """Who decided, 256 characters at most; empty when nobody says."""
+    answer_early: _builtins.bool
+    """When true, the call returns when the decision is in the log, and usage is counted afterwards. Default false."""
     @_builtins.property
     def name(self) -> Global___UsageName:
         """Required. The usage event."""
@@ -389,10 +396,11 @@ class AmendUsageRequest(_message.Message):
         properties: Global___NewProperties | None = ...,
         reason: _builtins.str = ...,
         decided_by: _builtins.str = ...,
+        answer_early: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "name", b"name", "properties", b"properties", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "decided_by", b"decided_by", "key", b"key", "name", b"name", "properties", b"properties", "reason", b"reason", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "answer_early", b"answer_early", "decided_by", b"decided_by", "key", b"key", "name", b"name", "properties", b"properties", "reason", b"reason", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -477,22 +485,26 @@ class RevertCorrectionRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    ANSWER_EARLY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Required. The correction's key."""
     reason: _builtins.str
     """Required. Why, 1,024 characters at most."""
     decided_by: _builtins.str
     """Who decided, 256 characters at most; empty when nobody says."""
+    answer_early: _builtins.bool
+    """When true, the call returns when the decision is in the log, and usage is counted afterwards. Default false."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         reason: _builtins.str = ...,
         decided_by: _builtins.str = ...,
+        answer_early: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_by", b"decided_by", "key", b"key", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_early", b"answer_early", "decided_by", b"decided_by", "key", b"key", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -578,6 +590,7 @@ class Correction(_message.Message):
     UNTIL_POSITION_FIELD_NUMBER: _builtins.int
     DECISION_FIELD_NUMBER: _builtins.int
     REVERTED_FIELD_NUMBER: _builtins.int
+    COUNTING_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Its key."""
     is_cancellation: _builtins.bool
@@ -608,6 +621,10 @@ class Correction(_message.Message):
     def reverted(self) -> Global___CorrectionDecision:
         """The decision to revert it; absent while it holds."""
 
+    @_builtins.property
+    def counting(self) -> _aggregator_pb2.Counting:
+        """Present while usage does not say yet what was decided last."""
+
     def __init__(
         self,
         *,
@@ -621,10 +638,11 @@ class Correction(_message.Message):
         until_position: _builtins.int = ...,
         decision: Global___CorrectionDecision | None = ...,
         reverted: Global___CorrectionDecision | None = ...,
+        counting: _aggregator_pb2.Counting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "decision", b"decision", "filter", b"filter", "properties", b"properties", "reverted", b"reverted", "value", b"value"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "counting", b"counting", "decision", b"decision", "filter", b"filter", "properties", b"properties", "reverted", b"reverted", "value", b"value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "decision", b"decision", "filter", b"filter", "is_cancellation", b"is_cancellation", "key", b"key", "names", b"names", "properties", b"properties", "reverted", b"reverted", "until_position", b"until_position", "usage_event_count", b"usage_event_count", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_value", b"_value", "counting", b"counting", "decision", b"decision", "filter", b"filter", "is_cancellation", b"is_cancellation", "key", b"key", "names", b"names", "properties", b"properties", "reverted", b"reverted", "until_position", b"until_position", "usage_event_count", b"usage_event_count", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
     _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
@@ -750,6 +768,7 @@ class Backfill(_message.Message):
     OPENED_FIELD_NUMBER: _builtins.int
     CLOSED_FIELD_NUMBER: _builtins.int
     REVERTED_FIELD_NUMBER: _builtins.int
+    COUNTING_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Its key."""
     replaces_existing: _builtins.bool
@@ -788,6 +807,10 @@ class Backfill(_message.Message):
     def reverted(self) -> Global___CorrectionDecision:
         """The decision to revert it; absent before."""
 
+    @_builtins.property
+    def counting(self) -> _aggregator_pb2.Counting:
+        """Present while usage does not say yet what was decided last."""
+
     def __init__(
         self,
         *,
@@ -803,10 +826,11 @@ class Backfill(_message.Message):
         opened: Global___CorrectionDecision | None = ...,
         closed: Global___CorrectionDecision | None = ...,
         reverted: Global___CorrectionDecision | None = ...,
+        counting: _aggregator_pb2.Counting | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "end_at", b"end_at", "opened", b"opened", "reverted", b"reverted", "start_at", b"start_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "counting", b"counting", "end_at", b"end_at", "opened", b"opened", "reverted", b"reverted", "start_at", b"start_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "end_at", b"end_at", "key", b"key", "loaded_count", b"loaded_count", "opened", b"opened", "replaced_count", b"replaced_count", "replaces_existing", b"replaces_existing", "reverted", b"reverted", "start_at", b"start_at", "state", b"state", "subjects", b"subjects", "types", b"types"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed", "counting", b"counting", "end_at", b"end_at", "key", b"key", "loaded_count", b"loaded_count", "opened", b"opened", "replaced_count", b"replaced_count", "replaces_existing", b"replaces_existing", "reverted", b"reverted", "start_at", b"start_at", "state", b"state", "subjects", b"subjects", "types", b"types"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -904,6 +928,7 @@ class CloseBackfillRequest(_message.Message):
     EXPECTED_COUNT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    ANSWER_EARLY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Required. The backfill's key."""
     expected_count: _builtins.int
@@ -912,6 +937,8 @@ class CloseBackfillRequest(_message.Message):
     """Required. Why, 1,024 characters at most."""
     decided_by: _builtins.str
     """Who decided, 256 characters at most; empty when nobody says."""
+    answer_early: _builtins.bool
+    """When true, the call returns when the decision is in the log, and usage is counted afterwards. Default false."""
     def __init__(
         self,
         *,
@@ -919,10 +946,11 @@ class CloseBackfillRequest(_message.Message):
         expected_count: _builtins.int = ...,
         reason: _builtins.str = ...,
         decided_by: _builtins.str = ...,
+        answer_early: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_by", b"decided_by", "expected_count", b"expected_count", "key", b"key", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_early", b"answer_early", "decided_by", b"decided_by", "expected_count", b"expected_count", "key", b"key", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -961,22 +989,26 @@ class RevertBackfillRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DECIDED_BY_FIELD_NUMBER: _builtins.int
+    ANSWER_EARLY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Required. The backfill's key."""
     reason: _builtins.str
     """Required. Why, 1,024 characters at most."""
     decided_by: _builtins.str
     """Who decided, 256 characters at most; empty when nobody says."""
+    answer_early: _builtins.bool
+    """When true, the call returns when the decision is in the log, and usage is counted afterwards. Default false."""
     def __init__(
         self,
         *,
         key: _builtins.str = ...,
         reason: _builtins.str = ...,
         decided_by: _builtins.str = ...,
+        answer_early: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_by", b"decided_by", "key", b"key", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer_early", b"answer_early", "decided_by", b"decided_by", "key", b"key", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,9 @@ if _version_not_supported:
 class CorrectionServiceStub:
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
     what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
-    after.
+    after. DEADLINE_EXCEEDED with the reason STILL_COUNTING when the decision is in the log, at the position in the error's
+    metadata, and counting takes longer than the deadline: it goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when
+    too many calls wait so.
     """
 
     def __init__(self, channel):
@@ -97,7 +99,9 @@ class CorrectionServiceStub:
 class CorrectionServiceServicer:
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
     what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
-    after.
+    after. DEADLINE_EXCEEDED with the reason STILL_COUNTING when the decision is in the log, at the position in the error's
+    metadata, and counting takes longer than the deadline: it goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when
+    too many calls wait so.
     """
 
     def PreviewCancellation(self, request, context):
@@ -249,7 +253,9 @@ def add_CorrectionServiceServicer_to_server(servicer, server):
 class CorrectionService:
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
     what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
-    after.
+    after. DEADLINE_EXCEEDED with the reason STILL_COUNTING when the decision is in the log, at the position in the error's
+    metadata, and counting takes longer than the deadline: it goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when
+    too many calls wait so.
     """
 
     @staticmethod

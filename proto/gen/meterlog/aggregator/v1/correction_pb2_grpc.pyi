@@ -29,7 +29,9 @@ GRPC_VERSION: str
 class CorrectionServiceStub:
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
     what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
-    after.
+    after. DEADLINE_EXCEEDED with the reason STILL_COUNTING when the decision is in the log, at the position in the error's
+    metadata, and counting takes longer than the deadline: it goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when
+    too many calls wait so.
     """
 
     @_typing.overload
@@ -68,7 +70,9 @@ class CorrectionServiceStub:
 class CorrectionServiceAsyncStub(CorrectionServiceStub):
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
     what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
-    after.
+    after. DEADLINE_EXCEEDED with the reason STILL_COUNTING when the decision is in the log, at the position in the error's
+    metadata, and counting takes longer than the deadline: it goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when
+    too many calls wait so.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -103,7 +107,9 @@ class CorrectionServiceAsyncStub(CorrectionServiceStub):
 class CorrectionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Corrects recorded usage. Nothing recorded is changed or lost: every correction is an event with who, when and why, acts on
     what was recorded before it, and can be reverted. Usage and totals follow before the call returns, closed periods soon
-    after.
+    after. DEADLINE_EXCEEDED with the reason STILL_COUNTING when the decision is in the log, at the position in the error's
+    metadata, and counting takes longer than the deadline: it goes on. Repeat the call, or ask GetCounting. RESOURCE_EXHAUSTED when
+    too many calls wait so.
     """
 
     @_abc_1.abstractmethod
