@@ -3,75 +3,22 @@
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 
+from tests.manifests import Manifest, containers, documents, in_order, pod_specs, pods, rendered_here, the, workloads
+
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
-OVERLAYS = ("dev", "production")
+OVERLAYS = ("dev", "production", "production-replicas")
+REPLICAS = "production-replicas"
 KUBERNETES_VERSIONS = ("1.32", "1.34", "1.37")
 PORTS = {"ingest": 7401, "aggregator": 7402, "rating": 7403, "notifier": 7404}
 
-Manifest = dict[str, Any]
-
-
-def applied_patch(manifest: Manifest, operations: list[Manifest]) -> None:
-    """JSON Patch (RFC 6902), the operation `replace` only: enough for our overlays."""
-    for operation in operations:
-        assert operation["op"] == "replace", "teach this renderer the operation, or do without"
-        *parents, last = operation["path"].strip("/").split("/")
-        place: Any = manifest
-        for key in parents:
-            place = place[int(key)] if isinstance(place, list) else place[key]
-        assert last in place, f"{operation['path']} is not there"
-        place[last] = operation["value"]
-
-
-def merged(manifest: Manifest, change: Manifest) -> None:
-    """A strategic merge of maps; lists are not merged here, and not needed."""
-    for key, value in change.items():
-        if isinstance(value, dict):
-            merged(manifest.setdefault(key, {}), value)
-        else:
-            assert not isinstance(value, list), "patch lists with JSON Patch"
-            manifest[key] = value
-
-
-def rendered_here(folder: Path) -> list[Manifest]:
-    """What `kubectl kustomize` prints, for the part of kustomize that our files use; anything else is refused."""
-    kustomization = documents(folder / "kustomization.yaml")[0]
-    assert kustomization.keys() <= {"apiVersion", "kind", "resources", "patches", "images"}
-    manifests = [manifest for name in kustomization["resources"] for manifest in resources(folder / name)]
-    for patch in kustomization.get("patches", []):
-        patched(manifests, folder, patch)
-    for image in kustomization.get("images", []):
-        renamed(manifests, image)
-    return manifests
-
-
-def resources(path: Path) -> list[Manifest]:
-    return rendered_here(path.resolve()) if path.is_dir() else documents(path)
-
-
-def patched(manifests: list[Manifest], folder: Path, patch: Manifest) -> None:
-    if "path" in patch:
-        change = documents(folder / patch["path"])[0]
-        merged(the(manifests, change["kind"], change["metadata"]["name"]), change)
-    else:
-        target = the(manifests, patch["target"]["kind"], patch["target"]["name"])
-        applied_patch(target, yaml.safe_load(patch["patch"]))
-
-
-def renamed(manifests: list[Manifest], image: Manifest) -> None:
-    for container in containers(manifests):
-        name, _, tag = container["image"].rpartition(":")
-        if name == image["name"]:
-            container["image"] = f"{image.get('newName', name)}:{image.get('newTag', tag)}"
+SERVERS = {"METERLOG_STORE_URL", "METERLOG_DATABASE_URL"}
 
 
 def rendered_by_kubectl(folder: Path) -> list[Manifest]:
@@ -94,7 +41,8 @@ RENDERINGS = [
 def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
     """The manifests of one overlay, as each renderer that this machine has makes them."""
     renderer, overlay = request.param
-    return renderer(DEPLOY / "k8s/overlays" / overlay)
+    rendered: list[Manifest] = renderer(DEPLOY / "k8s/overlays" / overlay)
+    return rendered
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -106,8 +54,9 @@ def test_every_renderer_makes_the_same(overlay: str) -> None:
 
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
-def test_manifests_are_what_kubernetes_expects(manifests: list[Manifest], version: str) -> None:
-    for manifest in manifests:
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_manifests_are_what_kubernetes_expects(overlay: str, version: str) -> None:
+    for manifest in rendered_here(DEPLOY / "k8s/overlays" / overlay):
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
@@ -122,16 +71,16 @@ def test_the_namespace_is_restricted(manifests: list[Manifest]) -> None:
 
 
 def test_a_pod_runs_as_nobody_and_without_a_token(manifests: list[Manifest]) -> None:
-    pod = pod_spec(manifests)
-    assert pod["automountServiceAccountToken"] is False
-    assert the(manifests, "ServiceAccount", pod["serviceAccountName"])["automountServiceAccountToken"] is False
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] >= 10_000
-    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for pod in pod_specs(manifests):
+        assert pod["automountServiceAccountToken"] is False
+        assert the(manifests, "ServiceAccount", pod["serviceAccountName"])["automountServiceAccountToken"] is False
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] >= 10_000
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
 def test_the_cluster_adds_no_settings_of_its_own(manifests: list[Manifest]) -> None:
-    assert pod_spec(manifests)["enableServiceLinks"] is False
+    assert all(pod["enableServiceLinks"] is False for pod in pod_specs(manifests))
 
 
 def test_a_container_can_change_nothing_but_its_folder(manifests: list[Manifest]) -> None:
@@ -144,9 +93,8 @@ def test_a_container_can_change_nothing_but_its_folder(manifests: list[Manifest]
 
 
 def test_an_image_has_a_version(manifests: list[Manifest]) -> None:
-    for container in containers(manifests):
-        tag = container["image"].rpartition(":")[2]
-        assert re.fullmatch(r"\d+\.\d+\.\d+", tag), container["image"]
+    (image,) = {container["image"] for container in containers(manifests)}
+    assert re.fullmatch(r"\d+\.\d+\.\d+", image.rpartition(":")[2]), image
 
 
 def test_a_container_has_bounds(manifests: list[Manifest]) -> None:
@@ -167,7 +115,7 @@ def test_each_service_is_probed_over_grpc_on_its_own_port(manifests: list[Manife
 
 def test_a_secret_reaches_only_who_needs_it(manifests: list[Manifest]) -> None:
     secrets = {
-        container["name"]: {entry["name"] for entry in container["env"] if "valueFrom" in entry}
+        container["name"]: {entry["name"] for entry in container["env"] if "valueFrom" in entry} - SERVERS
         for container in containers(manifests)
     }
     assert secrets == {
@@ -187,24 +135,28 @@ def test_a_secret_that_is_asked_for_is_there_in_dev() -> None:
     assert {reference["key"] for reference in references} == the(dev, "Secret", "meterlog-keys")["stringData"].keys()
 
 
-def test_the_urls_of_servers_come_from_a_secret_that_need_not_be_there(manifests: list[Manifest]) -> None:
-    for container in containers(manifests):
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_the_urls_of_servers_come_from_a_secret_that_need_not_be_there_for_one_pod(overlay: str) -> None:
+    manifests = rendered_here(DEPLOY / "k8s/overlays" / overlay)
+    (pod,) = [found["spec"]["template"]["spec"] for found in manifests if found["kind"] == "StatefulSet"]
+    for container in pod["containers"]:
         *_, last = container["envFrom"]  # of two sources the later one wins
-        assert last == {"secretRef": {"name": "meterlog-stores", "optional": True}}
-        assert not {"METERLOG_STORE_URL", "METERLOG_DATABASE_URL"} & {entry["name"] for entry in container["env"]}
+        assert last == {"secretRef": {"name": "meterlog-stores", "optional": overlay != REPLICAS}}
+        assert not SERVERS & {entry["name"] for entry in container["env"]}
 
 
 def test_a_drain_ends_before_the_pod_is_killed(manifests: list[Manifest]) -> None:
     drain_s = int(the(manifests, "ConfigMap", "meterlog-settings")["data"]["METERLOG_DRAIN_S"])
-    for container in containers(manifests):
-        before_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-        assert before_s + drain_s + 10 <= pod_spec(manifests)["terminationGracePeriodSeconds"]
+    for pod in pod_specs(manifests):
+        for container in pod["containers"]:
+            before_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+            assert before_s + drain_s + 10 <= pod["terminationGracePeriodSeconds"]
 
 
 def test_one_pod_shares_one_log(manifests: list[Manifest]) -> None:
     stateful_set = the(manifests, "StatefulSet", "meterlog")
     assert stateful_set["spec"]["replicas"] == 1
-    assert [container["name"] for container in containers(manifests)] == list(PORTS)
+    assert sorted(container["name"] for container in containers(manifests)) == sorted(PORTS)
     assert stateful_set["spec"]["volumeClaimTemplates"][0]["spec"]["accessModes"] == ["ReadWriteOncePod"]
     assert stateful_set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Retain"
 
@@ -212,19 +164,31 @@ def test_one_pod_shares_one_log(manifests: list[Manifest]) -> None:
 @pytest.mark.parametrize("service", PORTS)
 def test_a_service_leads_to_its_container(manifests: list[Manifest], service: str) -> None:
     spec = the(manifests, "Service", service)["spec"]
-    labels = the(manifests, "StatefulSet", "meterlog")["spec"]["template"]["metadata"]["labels"]
-    assert spec["selector"].items() <= labels.items()
+    (pod,) = [pod for pod in pods(manifests) if spec["selector"].items() <= pod["metadata"]["labels"].items()]
+    assert service in {container["name"] for container in pod["spec"]["containers"]}
     assert [(port["port"], port["targetPort"]) for port in spec["ports"]] == [(PORTS[service], service)]
+
+
+def test_no_pod_is_chosen_by_the_selector_of_another(manifests: list[Manifest]) -> None:
+    for found in workloads(manifests):
+        selector = found["spec"]["selector"]["matchLabels"]
+        assert [selector.items() <= pod["metadata"]["labels"].items() for pod in pods(manifests)].count(True) == 1
+
+
+def test_every_port_of_the_pods_own_name_is_there(manifests: list[Manifest]) -> None:
+    (pod,) = [found["spec"]["template"]["spec"] for found in manifests if found["kind"] == "StatefulSet"]
+    listening = {container["name"] for container in pod["containers"]}
+    assert {port["name"] for port in the(manifests, "Service", "meterlog")["spec"]["ports"]} == listening
 
 
 def test_secrets_are_in_the_dev_overlay_only() -> None:
     kinds = {overlay: {m["kind"] for m in rendered_here(DEPLOY / "k8s/overlays" / overlay)} for overlay in OVERLAYS}
-    assert "Secret" in kinds["dev"]
-    assert "Secret" not in kinds["production"]
+    assert [overlay for overlay, found in kinds.items() if "Secret" in found] == ["dev"]
 
 
-def test_production_time_is_real() -> None:
-    settings = the(rendered_here(DEPLOY / "k8s/overlays/production"), "ConfigMap", "meterlog-settings")["data"]
+@pytest.mark.parametrize("overlay", ["production", REPLICAS])
+def test_production_time_is_real(overlay: str) -> None:
+    settings = the(rendered_here(DEPLOY / "k8s/overlays" / overlay), "ConfigMap", "meterlog-settings")["data"]
     assert settings["METERLOG_CLOCK"] == "system"
 
 
@@ -252,33 +216,6 @@ def test_the_image_installs_what_was_tested() -> None:
     everything, image = pins(ROOT / "requirements.lock"), pins(DEPLOY / "requirements.lock")
     assert len(image) > 10
     assert image.items() <= everything.items()
-
-
-def documents(path: Path) -> list[Manifest]:
-    """The documents of a YAML file."""
-    return list(yaml.safe_load_all(path.read_text()))
-
-
-def in_order(value: Any) -> Any:
-    """The value with every map in key order."""
-    if isinstance(value, dict):
-        return {key: in_order(value[key]) for key in sorted(value)}
-    return [in_order(item) for item in value] if isinstance(value, list) else value
-
-
-def the(manifests: list[Manifest], kind: str, name: str) -> Manifest:
-    """The one object of that kind and name."""
-    (found,) = [m for m in manifests if m["kind"] == kind and m["metadata"]["name"] == name]
-    return found
-
-
-def pod_spec(manifests: list[Manifest]) -> Manifest:
-    spec: Manifest = the(manifests, "StatefulSet", "meterlog")["spec"]["template"]["spec"]
-    return spec
-
-
-def containers(manifests: list[Manifest]) -> Iterator[Manifest]:
-    return iter(pod_spec(manifests)["containers"])
 
 
 def pins(path: Path) -> dict[str, str]:

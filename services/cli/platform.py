@@ -1,4 +1,4 @@
-"""The whole platform on one machine: four services as processes on loopback, kept running, stopped together."""
+"""The whole platform on one machine: its services as processes on loopback, kept running, stopped together."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final
 
-from services.cli.addresses import SERVICES, Running, remove_running, write_running
+from services.cli.addresses import Running, remove_running, write_running
 from services.cli.failure import CommandFailed
 from services.cli.processes.child import Child
 from services.cli.processes.environment import PlatformSettings, service_environment
@@ -15,6 +15,7 @@ from services.cli.processes.health import HealthProbe
 from services.cli.processes.keeper import Keeper
 from services.cli.processes.log_file import LogFile
 from services.cli.processes.log_line import PLATFORM, LogLine, parse_log_line
+from services.cli.processes.members import process_names, service_of
 from services.cli.processes.ports import choose_addresses
 from services.cli.processes.var_lock import VarLock
 from services.kernel.clock import monotonic_s
@@ -27,7 +28,10 @@ LOGS_FOLDER: Final = "logs"
 
 
 class Platform:
-    """Owns the lock of its folder until it has stopped. `say` gets the combined log, from several threads."""
+    """Owns the lock of its folder until it has stopped. `say` gets the combined log, from several threads.
+
+    `addresses` has those of the services, and those of further aggregators by the names of their processes.
+    """
 
     def __init__(self, settings: PlatformSettings, lock: VarLock, say: Callable[[LogLine], None]) -> None:
         self.settings = settings
@@ -57,8 +61,8 @@ class Platform:
 
         Raises CommandFailed when a port is in use (nothing is started then), or when a service does not start.
         """
-        self.addresses = choose_addresses(self.settings.port_base)
-        self._keepers = {service: self._keeper(service) for service in SERVICES}
+        self.addresses = choose_addresses(self.settings.port_base, process_names(self.settings.aggregators))
+        self._keepers = {process: self._keeper(process) for process in self.addresses}
         for keeper in self._keepers.values():
             keeper.start()
         self.wait_until_ready(START_TIMEOUT_S)
@@ -108,36 +112,36 @@ class Platform:
                 )
             self._interrupted.wait(POLL_S)
 
-    def kill(self, service: str) -> None:
-        """End the process of one service at once, as a crash would; it is started again."""
-        self._keepers[service].kill()
+    def kill(self, process: str) -> None:
+        """End one process at once, as a crash would; it is started again."""
+        self._keepers[process].kill()
 
     def kill_all(self) -> None:
         """End every process at once."""
         for keeper in self._keepers.values():
             keeper.kill()
 
-    def starts(self, service: str) -> int:
-        """How many processes of the service there have been."""
-        return self._keepers[service].starts
+    def starts(self, process: str) -> int:
+        """How often it was started."""
+        return self._keepers[process].starts
 
-    def _keeper(self, service: str) -> Keeper:
-        log_file = LogFile(self.settings.var / LOGS_FOLDER / f"{service}.log")
-        probe = HealthProbe(self.addresses[service])
+    def _keeper(self, process: str) -> Keeper:
+        log_file = LogFile(self.settings.var / LOGS_FOLDER / f"{process}.log")
+        probe = HealthProbe(self.addresses[process])
         self._resources += [probe, log_file]
-        environment = service_environment(self.settings, service, self.addresses, sys.path)
+        environment = service_environment(self.settings, process, self.addresses, sys.path)
 
         def read(line: str) -> None:
             log_file.write(line)
-            self._say(parse_log_line(service, line))
+            self._say(parse_log_line(process, line))
 
         def start_child() -> Child:
-            return Child(service, environment, self._lock.descriptor, read)
+            return Child(service_of(process), environment, self._lock.descriptor, read)
 
         def say(level: str, text: str) -> None:
-            self._say(LogLine(PLATFORM, f"{service} {text}", level))
+            self._say(LogLine(PLATFORM, f"{process} {text}", level))
 
-        return Keeper(service, start_child, probe.is_serving, say)
+        return Keeper(process, start_child, probe.is_serving, say)
 
     def _require_no_failure(self) -> None:
         for keeper in self._keepers.values():

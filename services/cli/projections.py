@@ -11,6 +11,7 @@ from meterlog.common.v1 import projection_pb2 as projection
 from meterlog.common.v1.projection_pb2_grpc import ProjectionServiceStub
 from services.cli.connection import Service, Services
 from services.cli.failure import CommandFailed, misused
+from services.cli.refusal import REPLICA_FOLLOWS, how_to_reach
 from services.kernel.clock import monotonic_s
 
 POLL_S: Final = 0.05
@@ -30,11 +31,23 @@ def known_projections(services: Services) -> Iterator[tuple[Service, projection.
 
 def chosen_projections(services: Services, names: Sequence[str]) -> list[tuple[Service, str]]:
     """The named projections, or all of them; raises CommandFailed for a name that no service knows."""
-    known = {found.name: service for service, found in known_projections(services)}
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise misused(f'no projection "{unknown[0]}"; there are {", ".join(sorted(known))}', "PROJECTION_NOT_FOUND")
-    return [(known[name], name) for name in (dict.fromkeys(names) or known)]
+    return [(service, found.name) for service, found in _chosen(services, names)]
+
+
+def ordered_projections(services: Services, names: Sequence[str]) -> list[tuple[Service, str]]:
+    """As `chosen_projections`, for an order that only the replica that folds a projection carries out.
+
+    Raises CommandFailed (REPLICA_FOLLOWS), before anything is begun, when one of them is folded elsewhere.
+    """
+    chosen = _chosen(services, names)
+    for service, found in chosen:
+        if found.leader:
+            raise CommandFailed(
+                f'{service.name} at {service.address} follows the replica "{found.leader}", which alone folds and '
+                f'rebuilds "{found.name}"; {how_to_reach(service.name)}',
+                reason=REPLICA_FOLLOWS,
+            )
+    return [(service, found.name) for service, found in chosen]
 
 
 def wait_until_folded(service: Service, timeout_s: float) -> None:
@@ -54,7 +67,7 @@ def cancel_rebuilds(services: Services, names: Sequence[str]) -> list[str]:
     """End the rebuilds of the named projections, or all that run; returns their names."""
     running = {found.name for _, found in known_projections(services) if found.rebuild_runs}
     cancelled = []
-    for service, name in chosen_projections(services, names):
+    for service, name in ordered_projections(services, names):
         if names or name in running:
             service.call(projections_of(service).CancelRebuild, projection.CancelRebuildRequest(name=name))
             cancelled.append(name)
@@ -65,7 +78,7 @@ def discard_rebuilds(services: Services, names: Sequence[str], position: int) ->
     """Drop what is held of the named projections, or of all; returns name and position of each that is gone."""
     holding = {found.name for _, found in known_projections(services) if found.held_rebuilds}
     gone = []
-    for service, name in chosen_projections(services, names):
+    for service, name in ordered_projections(services, names):
         if name in holding:
             request = projection.DiscardRebuildsRequest(name=name, position=position)
             answer = service.call(projections_of(service).DiscardRebuilds, request)
@@ -118,6 +131,14 @@ def _state(found: projection.Projection) -> Text:
     if found.leader:
         return Text(f"follows {found.leader}", "green")
     return Text("being rebuilt" if found.rebuild_runs else "folds", "green")
+
+
+def _chosen(services: Services, names: Sequence[str]) -> list[tuple[Service, projection.Projection]]:
+    known = {found.name: (service, found) for service, found in known_projections(services)}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise misused(f'no projection "{unknown[0]}"; there are {", ".join(sorted(known))}', "PROJECTION_NOT_FOUND")
+    return [known[name] for name in (dict.fromkeys(names) or known)]
 
 
 def _projections(service: Service) -> Sequence[projection.Projection]:

@@ -12,7 +12,7 @@ from rich.text import Text
 from meterlog.common.v1 import projection_pb2 as projection
 from services.cli.connection import Service, Services
 from services.cli.failure import CommandFailed
-from services.cli.projections import chosen_projections, projections_of
+from services.cli.projections import ordered_projections, projections_of
 from services.cli.screen import Screen
 from services.projection.projection import RebuildMode
 
@@ -96,7 +96,7 @@ def carry_out(services: Services, names: Sequence[str], screen: Screen, order: O
 
     When one fails, or the command is interrupted, those under way end and are held.
     """
-    chosen = chosen_projections(services, names)
+    chosen = ordered_projections(services, names)
     bars = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     pool = ThreadPoolExecutor(parallel, thread_name_prefix="rebuild")
     with Progress(*bars, TextColumn("{task.fields[pace]}"), console=screen.people) as progress:

@@ -1,5 +1,7 @@
 """What a failed gRPC call means to a person: the service's own words and reason, or that nobody answers."""
 
+from typing import Final
+
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
@@ -8,6 +10,9 @@ from google.rpc.status_pb2 import Status
 from services.cli.failure import CommandFailed
 from services.kernel.errors import FieldViolation
 from services.rpc.errors import DETAILS_KEY
+
+REPLICA_FOLLOWS: Final = "REPLICA_FOLLOWS"
+"""The reason of a service that another replica must be asked instead of this one."""
 
 
 class CallFailed(CommandFailed):
@@ -30,7 +35,13 @@ def explain(service: str, address: str, error: grpc.Call) -> CallFailed:
     for detail in status.details:
         _ = detail.Unpack(info) or detail.Unpack(request)
     violations = tuple(FieldViolation(each.field, each.description) for each in request.field_violations)
-    return CallFailed(status.message, info.reason or code.name, code, violations)
+    advice = f"; {how_to_reach(service)}" if info.reason == REPLICA_FOLLOWS else ""
+    return CallFailed(status.message + advice, info.reason or code.name, code, violations)
+
+
+def how_to_reach(service: str) -> str:
+    """What to do when another replica of the service must be asked."""
+    return f"set METERLOG_{service.upper()}_ADDRESS to where that one answers"
 
 
 def _status_of(error: grpc.Call) -> Status | None:

@@ -12,6 +12,7 @@ from services.eventstore.event import BEGINNING, Position
 from services.kernel.clock import Clock
 from services.kernel.errors import DomainError, InvalidInput, NotFound, Overloaded, RuleViolated, Unavailable
 from services.projection.operable import Operable
+from services.projection.owner_lock import Follows
 from services.projection.projection import Comparison, HeldRebuild, Rebuildable
 from services.projection.skipping import Decision
 from services.rpc.interceptor import caller_of_call
@@ -64,6 +65,7 @@ class ProjectionFace(projection_pb2_grpc.ProjectionServiceServicer):
         with self._calling:
             call = self._calls.get(projection.name)
         if call is None:
+            _require_rebuilt_here(projection)
             raise RuleViolated(f'no rebuild of "{projection.name}" runs', reason="NO_REBUILD_RUNS")
         call.cancel()
         return projection_pb2.CancelRebuildResponse()
@@ -163,6 +165,16 @@ class ProjectionFace(projection_pb2_grpc.ProjectionServiceServicer):
     def _leave(self, name: str) -> None:
         with self._calling:
             del self._calls[name]
+
+
+def _require_rebuilt_here(projection: Rebuildable) -> None:
+    """Raises Follows where another replica folds the projection, and so is the only one that rebuilds it."""
+    leader = projection.status().leader
+    if leader:
+        raise Follows(
+            f'another replica ({leader}) folds "{projection.name}", and only that one rebuilds it; ask it',
+            metadata={"leader": leader},
+        )
 
 
 def _place(token: str, first: int) -> int:

@@ -117,3 +117,10 @@ def test_services_do_not_share_a_file_of_read_models(tmp_path: Path, meterlog: R
     refused = meterlog("up", "--var", str(tmp_path), "--database", f"sqlite:///{tmp_path}/tables.db")
     assert refused.returncode == ExitCode.USAGE
     assert "schema of its own" in refused.stderr
+
+
+def test_several_aggregators_do_not_share_files(tmp_path: Path, meterlog: Run) -> None:
+    refused = meterlog("up", "--var", str(tmp_path), "--aggregators", "2")
+    assert refused.returncode == ExitCode.USAGE
+    assert "--database" in refused.stderr
+    assert not (tmp_path / "logs").exists()

@@ -5,7 +5,7 @@ import threading
 from services.cli.processes import keeper
 from services.cli.processes.keeper import FAILED_STARTS_MAX, Keeper
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class ScriptedChild:

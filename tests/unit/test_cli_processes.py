@@ -16,6 +16,7 @@ from services.cli.processes import log_file
 from services.cli.processes.environment import PlatformSettings, service_environment
 from services.cli.processes.log_file import LogFile
 from services.cli.processes.log_line import log_line_text, parse_log_line
+from services.cli.processes.members import process_names, service_of
 from services.cli.processes.ports import ANY_PORT, choose_addresses, require_free
 from services.cli.processes.var_lock import VarLock
 
@@ -33,6 +34,25 @@ def test_free_ports_are_four_different_ones() -> None:
     addresses = choose_addresses(ANY_PORT)
     assert list(addresses) == list(SERVICES)
     assert len(set(addresses.values())) == len(SERVICES)
+
+
+def test_further_aggregators_take_the_ports_behind_those_of_the_services() -> None:
+    assert process_names(3) == (*SERVICES, "aggregator-2", "aggregator-3")
+    assert [service_of(process) for process in process_names(2)] == [*SERVICES, "aggregator"]
+    addresses = choose_addresses(ANY_PORT, process_names(3))
+    assert len(set(addresses.values())) == len(SERVICES) + 2
+
+
+def test_a_port_base_leaves_room_for_further_aggregators_too() -> None:
+    with pytest.raises(CommandFailed, match="leaves no room for 5 ports; choose 1 to 65531"):
+        choose_addresses(65_532, process_names(2))
+
+
+def test_a_further_aggregator_listens_on_its_own_address_and_the_others_ask_the_first(tmp_path: Path) -> None:
+    addresses = {**default_addresses(), "aggregator-2": "127.0.0.1:7405"}
+    variables = service_environment(PlatformSettings(tmp_path, environment={}), "aggregator-2", addresses, [])
+    assert variables["METERLOG_LISTEN"] == "127.0.0.1:7405"
+    assert variables["METERLOG_AGGREGATOR_ADDRESS"] == addresses["aggregator"]
 
 
 def test_a_port_in_use_is_named_with_its_service_before_anything_starts() -> None:

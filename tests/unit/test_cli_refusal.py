@@ -7,6 +7,7 @@ import pytest
 
 from services.cli.refusal import explain
 from services.kernel.errors import DomainError, FieldViolation, InvalidInput, RuleViolated
+from services.projection.owner_lock import Follows
 from services.rpc.errors import DETAILS_KEY, status_code, status_details
 
 
@@ -36,6 +37,12 @@ def test_a_refusal_is_told_in_the_words_of_the_service_with_its_reason() -> None
     failure = explain("rating", "127.0.0.1:7403", refused(RuleViolated("wait for it", reason="PERIOD_IS_OPEN")))
     assert (failure.message, failure.reason) == ("wait for it", "PERIOD_IS_OPEN")
     assert failure.code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_a_replica_that_follows_says_where_the_address_of_the_other_goes() -> None:
+    failure = explain("aggregator", "127.0.0.1:7402", refused(Follows("ask meterlog pod-1 7")))
+    assert failure.message == "ask meterlog pod-1 7; set METERLOG_AGGREGATOR_ADDRESS to where that one answers"
+    assert failure.reason == "REPLICA_FOLLOWS"
 
 
 def test_a_wrong_field_is_named() -> None:

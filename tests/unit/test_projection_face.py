@@ -39,6 +39,15 @@ class Index:
         return Comparison(Position(1), "aa", "aa", mode.swaps(is_equal=True))
 
 
+class FoldedElsewhere(Index):
+    """A projection of a replica that follows another one."""
+
+    name = "elsewhere"
+
+    def status(self) -> ProjectionStatus:
+        return ProjectionStatus("elsewhere", 1, Position(1), Position(1), True, "", leader="meterlog pod-1 7")
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path / "tables.db")
@@ -274,3 +283,14 @@ def test_progress_of_a_cancelled_call_ends_the_rebuild() -> None:
     call.cancel()
     with pytest.raises(Conflict, match="--resume"):
         call.tell(RebuildProgress(Position(1), Position(2), 1))
+
+
+def test_a_rebuild_that_another_replica_runs_is_not_said_to_be_none() -> None:
+    face = ProjectionFace([FoldedElsewhere()], SimulatedClock(NOON))
+    with (
+        served([(PROJECTION_SERVICE, face.register)]) as address,
+        open_channel(address) as channel,
+        pytest.raises(grpc.RpcError, match="meterlog pod-1 7") as refused,
+    ):
+        ProjectionServiceStub(channel).CancelRebuild(api.CancelRebuildRequest(name="elsewhere"), timeout=WAIT_S)
+    assert reason_of(refused.value) == "REPLICA_FOLLOWS"

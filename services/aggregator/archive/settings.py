@@ -15,8 +15,8 @@ NO_ARCHIVE = "none"
 ARCHIVE_URL = Setting(
     "METERLOG_ARCHIVE_URL",
     "",
-    "Where the archive of usage lies, for this aggregator alone: file:///<folder>, s3://<bucket>/<path>, gs://…, or "
-    f"{NO_ARCHIVE}; default: a folder below METERLOG_VAR.",
+    "Where the archive of usage lies, for this aggregator and its replicas alone: file:///<folder>, "
+    f"s3://<bucket>/<path>, gs://…, or {NO_ARCHIVE}; default: a folder below METERLOG_VAR.",
 )
 ARCHIVE_KEEP_DAYS = Setting(
     "METERLOG_ARCHIVE_KEEP_DAYS",

@@ -1,4 +1,4 @@
-"""What each service of a platform finds in its environment."""
+"""What each process of a platform finds in its environment."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from services.cli.addresses import DEFAULT_PORT_BASE, address_variable
+from services.cli.addresses import DEFAULT_PORT_BASE, SERVICES, address_variable
 from services.cli.instants import instant_text
 from services.cli.proxy import no_proxy_on_loopback
 
@@ -20,11 +20,13 @@ LOOPBACK_CIDRS: Final = "127.0.0.0/8,::1/128"
 class PlatformSettings:
     """How a platform is started. Without `clock_start` a simulated clock starts at the machine's time.
 
-    `environment` is what the services inherit; what these settings say wins over it.
+    Several `aggregators` need read models in PostgreSQL, which they share. `environment` is what the services inherit;
+    what these settings say wins over it.
     """
 
     var: Path
     port_base: int = DEFAULT_PORT_BASE
+    aggregators: int = 1
     is_clock_simulated: bool = False
     clock_start: datetime | None = None
     allows_loopback_webhooks: bool = False
@@ -43,16 +45,16 @@ def default_store_url(var: Path) -> str:
 
 
 def service_environment(
-    settings: PlatformSettings, service: str, addresses: Mapping[str, str], import_paths: Sequence[str]
+    settings: PlatformSettings, process: str, addresses: Mapping[str, str], import_paths: Sequence[str]
 ) -> dict[str, str]:
-    """All variables of one service. On loopback there is no TLS."""
+    """All variables of one process. On loopback there is no TLS."""
     variables = {
         **{name: value for name, value in settings.environment.items() if not name.startswith(TLS_PREFIX)},
-        **{address_variable(other): address for other, address in addresses.items()},
+        **{address_variable(service): addresses[service] for service in SERVICES},
         **no_proxy_on_loopback(settings.environment),
         STORE_URL_VARIABLE: settings.store_url,
         "METERLOG_VAR": str(settings.var.absolute()),
-        "METERLOG_LISTEN": addresses[service],
+        "METERLOG_LISTEN": addresses[process],
         "METERLOG_LOG_FORMAT": "json",
         "METERLOG_LOG_LEVEL": settings.log_level,
         "PYTHONPATH": os.pathsep.join(path for path in import_paths if path),

