@@ -22,7 +22,7 @@ TRACE ?=
 # Where `make demo` keeps its log: sqlite (the default), postgres (a private server), or a URL.
 STORE ?=
 
-.PHONY: help setup demo up test lint fmt proto proto-check bench bench-store crash check lock clean
+.PHONY: help setup demo up unit test lint fmt proto proto-check bench bench-store crash check lock clean
 
 ##@ Use
 
@@ -38,6 +38,9 @@ up: $(STAMP) ## Start all four services on this machine, with embedded stores un
 	@$(BIN)/meterlog up
 
 ##@ Change
+
+unit: $(STAMP) ## Run the quick tests, while you write: those that start no process and no database
+	@$(BIN)/python -m tests.quick
 
 test: $(STAMP) ## Run every test; needs nothing but Python
 	@$(BIN)/python -m pytest
@@ -68,7 +71,7 @@ bench: $(STAMP) ## Measure metering over 10 million usage events, beside a peer 
 bench-store: $(STAMP) ## Measure the event stores alone, beside a peer and the drivers; EVENTS=10000000 for a long look at memory
 	@$(BIN)/python bench/bench_store.py $(if $(EVENTS),--events $(EVENTS))
 
-check: lint proto-check test ## Do all that is asked of a change; the build machine runs exactly this
+check: lint proto-check test ## Do all that is asked of a change; the build machine does, and repeats a few tests that fail
 
 lock: ## Pin the newest versions that pyproject.toml allows, here and for the image (needs uv)
 	@$(COMPILE) --all-extras --upgrade --output-file requirements.lock

@@ -24,7 +24,7 @@ from tests.aggregator_room import NOW, Log
 from tests.databases import USUAL, tables_url
 from tests.plain_usage import Event
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 COLUMNS = ("source", "type", "subject", "id", "value", "p.region", "p.size")
 EVERYTHING = Extent(EARLIEST_US, LATEST_US)
 

@@ -39,7 +39,7 @@ from services.kernel.quantity import decimal_text
 from services.kernel.timestamp import to_timestamp
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
-WAIT_S = 20.0
+WAIT_S = 60.0
 POLL_S = 0.002
 LIMITS = IndexLimits(spill_keys=64, spill_folds=8, merge_runs=4)
 """So small that a handful of usage events goes through all that an index does."""

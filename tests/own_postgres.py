@@ -13,7 +13,7 @@ import psycopg
 
 from services.cli.processes.private_postgres import PrivatePostgres
 
-_STOP_TIMEOUT_S = 20.0
+_STOP_TIMEOUT_S = 60.0
 _numbers = count(1)
 
 
@@ -50,7 +50,7 @@ class OwnPostgres:
         raise AssertionError("the server did not stop")
 
     def start(self) -> None:
-        self._private._server.ensure_postgres_running()
+        self._private.start_again()
 
     def set(self, setting: str, value: str | None) -> None:
         """Change a setting of the whole server; None: back to the default."""

@@ -21,7 +21,7 @@ from services.projection.runner import ProjectionRunner
 from tests.databases import USUAL, tables_url
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

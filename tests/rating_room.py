@@ -31,7 +31,7 @@ from services.rating.worker import BillingWorker
 from tests.databases import USUAL, tables_url
 
 GRACE = timedelta(hours=1)
-WAIT_S = 10.0
+WAIT_S = 60.0
 NEW_YEAR = datetime(2024, 1, 1, tzinfo=UTC)
 METERS = ("requests", "input_tokens", "output_tokens")
 

@@ -13,7 +13,7 @@ from services.rpc.health import Health
 from services.rpc.server import call_interceptor, open_server
 from services.rpc.settings import Settings
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 @contextmanager

@@ -41,7 +41,7 @@ from tests.databases import USUAL, tables_url
 NOON = datetime(2024, 2, 1, 12, tzinfo=UTC)
 MASTER_KEY = bytes(range(32))
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
-WAIT_S = 10.0
+WAIT_S = 60.0
 FOLD_BATCH_MAX = 3
 """Few, so that the tables are seen half-way."""
 POLL_S = 0.005
@@ -55,7 +55,7 @@ class Bench:
         folder: Path,
         *,
         allowed: tuple[Network, ...] = LOOPBACK,
-        timeout_s: int = 10,
+        timeout_s: int = 60,
         slots: int = 64,
         is_dry_run: bool = False,
         master_key: bytes = MASTER_KEY,

@@ -27,7 +27,7 @@ from services.kernel.errors import InvalidInput, Unavailable
 
 METER = StreamName("meter", "tokens")
 USAGE = StreamName("usage", "0")
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def event(number: int, payload: bytes = b"content") -> NewEvent:

@@ -10,7 +10,7 @@ from services.eventstore.event import ANY_VERSION, BEGINNING, Batch, CaughtUp, N
 from services.eventstore.store import EventStore
 from services.kernel.errors import InvalidInput
 
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.fixture

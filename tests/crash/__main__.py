@@ -23,6 +23,8 @@ from tests.crash.trial import Trial, summary
 STORM_SECONDS = 60
 LIVES = 6
 CUTS = 150
+REPLICAS = {"sqlite": 1, "postgres": 3}
+"""Aggregators of the storm that has two ingests; replicas need tables in PostgreSQL."""
 
 Try = Callable[[Path], Trial]
 
@@ -61,7 +63,7 @@ def _trials(wanted: argparse.Namespace) -> Iterator[Try]:
     for backend in (each for each in backends if each in METERING_BACKENDS):
         for storm in (
             MeteringStorm(backend, seed, wanted.seconds, is_thorough=not wanted.only_storm),
-            MeteringStorm(backend, seed, wanted.seconds, ingests=2),
+            MeteringStorm(backend, seed, wanted.seconds, ingests=2, aggregators=REPLICAS[backend]),
         ):
             yield lambda folder, of=storm: metered(of, folder)
     for backend in backends:

@@ -15,8 +15,8 @@ from tests.crash.network import network_troubles
 from tests.crash.proxy import FaultyProxy
 
 DATABASE = "crash"
-CONTROL_TIMEOUT_S = 60
-CONNECT_TIMEOUT_S = 10
+CONTROL_TIMEOUT_S = 120
+CONNECT_TIMEOUT_S = 60
 _TERMINATE = """
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = %s AND pid <> pg_backend_pid() AND random() < %s

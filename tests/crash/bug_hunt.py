@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from tests.crash.fold_kills import killed_while_folding
+from tests.crash.metering.fleet import aggregator_names
 from tests.crash.metering.storm import MeteringStorm, metered
 from tests.crash.power_cut import cut_off
 from tests.crash.seeded_bugs import SEEDED_BUGS, Stage
@@ -14,10 +15,11 @@ STORM_SECONDS = 3.0
 METERING_SECONDS = 4.0
 METERING_CALM_TIMEOUT_S = 60.0
 CALM_TIMEOUT_S = 6.0
+REPLICAS = 3
 LIVES_MAX = 6
 """Lives until a bug must have shown; most show in the first or second."""
 
-HUNTS_MAX = 3
+HUNTS_MAX = 6
 """Trials until a bug must have shown; nearly all show in the first."""
 CUTS_MAX = 100
 
@@ -61,6 +63,8 @@ def _tried(name: str, folder: Path, seed: int) -> Trial:
 def _metering_storm(name: str, seed: int) -> MeteringStorm:
     """Only the service with the bug is killed, and only where it shows."""
     bug = SEEDED_BUGS[name]
+    if bug.service == "aggregators":
+        return _storm_over_replicas(name, seed)
     process = {"ingest": "ingest-0", "aggregator": "aggregator"}[bug.service]
     return MeteringStorm(
         "sqlite",
@@ -70,6 +74,21 @@ def _metering_storm(name: str, seed: int) -> MeteringStorm:
         points={"ingest-0": (), "aggregator": (), process: bug.points},
         suffices=(bug.breaks,),
         is_thorough=True,
+        calm_timeout_s=METERING_CALM_TIMEOUT_S,
+    )
+
+
+def _storm_over_replicas(name: str, seed: int) -> MeteringStorm:
+    """Nobody is killed: the bug is in each of them, and shows as soon as two are there."""
+    names = aggregator_names(REPLICAS)
+    return MeteringStorm(
+        "sqlite",
+        seed,
+        METERING_SECONDS,
+        aggregators=REPLICAS,
+        planted=dict.fromkeys(names, (name,)),
+        points=dict.fromkeys(("ingest-0", *names), ()),
+        suffices=(SEEDED_BUGS[name].breaks,),
         calm_timeout_s=METERING_CALM_TIMEOUT_S,
     )
 

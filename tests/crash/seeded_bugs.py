@@ -31,7 +31,7 @@ class SeededBug:
     breaks: frozenset[Law]
     stage: Stage = Stage.STORM
     service: str = ""
-    """The service that it is planted in, in a metering storm."""
+    """The service that it is planted in, in a metering storm; `aggregators`: three replicas, which is each of them."""
     points: tuple[str, ...] = ()
     """The failpoints at which that service is killed, with the passage; none: it lives."""
 
@@ -120,6 +120,13 @@ SEEDED_BUGS: dict[str, SeededBug] = {
         frozenset({Law.WINDOWS, Law.PROJECTION}),
         Stage.METERING,
         "aggregator",
+    ),
+    "two_fold": SeededBug(
+        metering.two_fold,
+        "replicas that fold at the same time",
+        frozenset({Law.WINDOWS, Law.PROJECTION}),
+        Stage.METERING,
+        "aggregators",
     ),
     "windows_checkpoint_in_second_transaction": SeededBug(
         planting.checkpoint_in_a_second_transaction,

@@ -20,8 +20,14 @@ from tests.crash.worker import Order
 from tests.crash.worker_process import WorkerProcess
 
 CREW = (("writer", 2), ("reader", 2), ("projector", 1))
-START_TIMEOUT_S = 45.0
-MEDDLER_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 90.0
+MEDDLER_TIMEOUT_S = 150.0
+
+FAULTS_MIN = 6
+ACKNOWLEDGED_MIN = 11
+"""So much there is in every storm, which goes on for as long as it takes, up to a bound."""
+
+ENOUGH_TIMEOUT_S = 60.0
 PAUSE_S_MAX = 1.0
 LULL_S_MAX = 1.0
 POLL_S = 0.05
@@ -35,7 +41,7 @@ class Storm:
     seed: int
     seconds: float
     bug: str = ""
-    calm_timeout_s: float = 45.0
+    calm_timeout_s: float = 90.0
     """How long everybody may take to come together once the trouble is over."""
 
 
@@ -81,14 +87,18 @@ class _Weathering:
         meddler = threading.Thread(target=self._meddle, daemon=True)
         meddler.start()
         end_s = monotonic_s() + self._storm.seconds
-        while monotonic_s() < end_s:
-            self._over.wait(min(self._chance.uniform(0.05, LULL_S_MAX), max(0.0, end_s - monotonic_s())))
+        while monotonic_s() < end_s or (not self._is_enough() and monotonic_s() < end_s + ENOUGH_TIMEOUT_S):
+            self._over.wait(self._chance.uniform(0.05, LULL_S_MAX))
             self._strike_client()
             self._revive()
         self._over.set()
         meddler.join(MEDDLER_TIMEOUT_S)
         assert self._has_meddled, "the trouble itself failed, or did not end; its traceback is above"
         return silent
+
+    def _is_enough(self) -> bool:
+        acknowledged = sum(self._watched(worker).acknowledged for worker in self._named("writer"))
+        return acknowledged >= ACKNOWLEDGED_MIN and sum(list(self._faults.values())) >= FAULTS_MIN
 
     def _strike_client(self) -> None:
         victim = self._chance.choice(self._workers)

@@ -25,7 +25,7 @@ WAIT_S = 60.0
 POLL_S = 0.05
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_killed_at_every_failpoint_it_goes_on_and_loses_nothing(tmp_path: Path) -> None:
     trial = killed_everywhere("sqlite", tmp_path, SEED)
     assert trial.violations == ()
@@ -75,7 +75,7 @@ def until(is_so: Callable[[], bool]) -> None:
         waiting.wait(POLL_S)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_an_error_at_every_failpoint_is_got_over_and_loses_nothing(backend: str, tmp_path: Path) -> None:
     trial = failed_everywhere(backend, tmp_path, SEED)

@@ -225,7 +225,7 @@ def test_periods_that_were_said_wrongly_are_seen(log: Log, said: list[tuple[int,
     assert {each.law for each in period_violations(read, PlainCount(read), 1)} == {Law.PERIODS}
 
 
-def archived(folder: Path, log: Log, files: dict[str, tuple[int, int]], position: int) -> Path:
+def archived(folder: Path, log: Log, files: dict[str, tuple[int, int]], position: int) -> str:
     """An archive of files, each of the rows recorded in a span, listed up to a position."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -242,7 +242,7 @@ def archived(folder: Path, log: Log, files: dict[str, tuple[int, int]], position
             listed = (name, after, until, epoch_us(DAY), epoch_us(DAY + timedelta(days=1)), rows.num_rows, 0)
             connection.execute("INSERT INTO usage_archive_files VALUES (?, ?, ?, ?, ?, ?, ?)", listed)
         connection.commit()
-    return database
+    return f"sqlite:///{database}"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ SEED = 20240131
 SECONDS = 6.0
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_metering_loses_nothing_and_doubles_nothing_whatever_is_killed(tmp_path: Path) -> None:
     trial = metered(MeteringStorm("sqlite", SEED, SECONDS), tmp_path)
     assert trial.violations == ()

@@ -24,9 +24,9 @@ from services.rpc.channel import open_channel
 from tests.webhook_bench import eventually, finalized_invoice
 from tests.webhook_receiver import Receiver
 
-CALL_TIMEOUT_S = 10.0
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 20.0
+CALL_TIMEOUT_S = 120.0
+START_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 120.0
 
 
 @pytest.fixture

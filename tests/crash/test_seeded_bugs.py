@@ -22,14 +22,14 @@ def catchable() -> list[str]:
     ]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", catchable())
 def test_a_seeded_bug_is_caught(name: str, tmp_path: Path) -> None:
     trial = hunted(name, tmp_path, SEED)
     assert is_caught(name, trial), f"broken were {sorted(trial.laws)}, none of {sorted(SEEDED_BUGS[name].breaks)}"
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_bugs_of_metering_are_caught_each_by_its_own_law(tmp_path: Path) -> None:
     storm = all_of_metering(SEED)
     trial = metered(storm, tmp_path)

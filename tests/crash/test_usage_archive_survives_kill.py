@@ -14,7 +14,7 @@ from tests.databases import SQLITE, tables_url
 
 POINTS = sorted(name for name in NAMES if name.startswith("archive."))
 PASSAGES = {"archive.before_file": 9, "archive.after_file": 14, "archive.before_commit": 5, "archive.after_commit": 7}
-RUN_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 120.0
 
 
 def run_until_killed(folder: Path, failpoint: str) -> int:

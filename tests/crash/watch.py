@@ -21,6 +21,8 @@ class Watch:
         self._reached: dict[str, int] = {}
         self.last_ns = 0
         """The instant of the last line."""
+        self.acknowledged = 0
+        """How many appends were acknowledged."""
         self.acknowledged_ns = 0
         """The instant of the last append that was acknowledged."""
         self.acknowledged_position = 0
@@ -52,5 +54,6 @@ class Watch:
             case "recorded":
                 self.recorded_ns = line["ns"]
             case "ended" if line["outcome"] == Outcome.ACKNOWLEDGED:
+                self.acknowledged += 1
                 self.acknowledged_ns = line["ns"]
                 self.acknowledged_position = max(self.acknowledged_position, line["answer"][0])

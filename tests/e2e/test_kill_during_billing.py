@@ -29,7 +29,7 @@ from tests.stores import STORES
 NOVEMBER = datetime(2023, 11, 1, tzinfo=UTC)
 AFTER_GRACE = datetime(2023, 12, 1, 1, 0, 1, tzinfo=UTC)
 ROWS = 800
-TIMEOUT_S = 60
+TIMEOUT_S = 120.0
 
 
 def final_invoices(services: Services) -> list[rating.Invoice]:

@@ -39,8 +39,8 @@ KILLS = {"sqlite": 10, "postgres": 4, "kurrentdb": 4}
 SEED = 20231116
 ROWS = 8_000
 LATEST_KILL_ROW = 4_000
-READY_TIMEOUT_S = 60
-FOLD_TIMEOUT_S = 60
+READY_TIMEOUT_S = 120.0
+FOLD_TIMEOUT_S = 120.0
 
 METERS = (
     aggregator.Meter(slug="requests", event_type="llm.completion", aggregation=aggregator.AGGREGATION_COUNT),

@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 from services.cli.platform import Platform
 
-CALL_TIMEOUT_S = 30
+CALL_TIMEOUT_S = 120.0
 HOUR = {"start_at": "2023-11-16T12:00:00Z", "end_at": "2023-11-16T13:00:00Z"}
 
 

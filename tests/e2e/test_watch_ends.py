@@ -13,7 +13,7 @@ from services.cli.processes.environment import PlatformSettings
 from services.cli.processes.var_lock import VarLock
 from services.kernel.timestamp import to_timestamp
 
-WAIT_S = 30.0
+WAIT_S = 120.0
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

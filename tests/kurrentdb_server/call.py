@@ -17,6 +17,7 @@ from tests.kurrentdb_server.refusal import (
     no_leader,
     not_leader,
     not_ready,
+    stream_reset,
     timed_out,
     unauthenticated,
 )
@@ -125,6 +126,8 @@ class Call:
             raise not_ready()
         if strike(Fault.UNAVAILABLE_BEFORE_COMMIT) is not None:
             raise connection_lost()
+        if strike(Fault.RESET_BEFORE_COMMIT) is not None:
+            raise stream_reset()
         if strike(Fault.TIMEOUT_BEFORE_COMMIT) is not None:
             raise timed_out("Prepare phase timeout.")
         if strike(Fault.SILENT_BEFORE_COMMIT) is not None:
@@ -134,6 +137,8 @@ class Call:
         strike = self._node.faults.strike
         if strike(Fault.UNAVAILABLE_AFTER_COMMIT) is not None:
             raise connection_lost()
+        if strike(Fault.RESET_AFTER_COMMIT) is not None:
+            raise stream_reset()
         if strike(Fault.TIMEOUT_AFTER_COMMIT) is not None:
             raise timed_out("Commit phase timeout.")
         if strike(Fault.SILENT_AFTER_COMMIT) is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from kurrentdbclient import AsyncKurrentDBClient, KurrentDBClient, NewEvent, RecordedEvent, StreamState
 
 KINDS = ("sync", "asyncio")
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 Version = int | StreamState
 

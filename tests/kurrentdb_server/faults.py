@@ -14,6 +14,8 @@ class Fault(StrEnum):
     UNAVAILABLE_AFTER_COMMIT = "unavailable-after-commit"
     SILENT_BEFORE_COMMIT = "silent-before-commit"
     SILENT_AFTER_COMMIT = "silent-after-commit"
+    RESET_BEFORE_COMMIT = "reset-before-commit"
+    RESET_AFTER_COMMIT = "reset-after-commit"
     TIMEOUT_BEFORE_COMMIT = "timeout-before-commit"
     TIMEOUT_AFTER_COMMIT = "timeout-after-commit"
     NOT_READY = "not-ready"

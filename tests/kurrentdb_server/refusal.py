@@ -24,6 +24,11 @@ def connection_lost() -> Refusal:
     return Refusal(grpc.StatusCode.UNAVAILABLE, "Connection reset by peer")
 
 
+def stream_reset() -> Refusal:
+    """What a client sees when the server, or a proxy before it, resets the HTTP/2 stream of a call."""
+    return Refusal(grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2")
+
+
 def not_ready() -> Refusal:
     """The node starts, or an election goes on; nothing was done."""
     return Refusal(grpc.StatusCode.UNAVAILABLE, "Server Is Not Ready")

@@ -22,7 +22,7 @@ from services.kernel.errors import Corrupt, Unavailable
 from tests.audit_room import CLOCK, fill
 
 ROOT = Path(__file__).resolve().parents[2]
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 Meterlog = Callable[..., tuple[int, str, str]]
 

@@ -229,7 +229,7 @@ def test_sealers_of_one_folder_take_turns(tmp_path: Path) -> None:
     for round_ in range(40):
         fill(store, 13, first=2 + 13 * round_)
     for thread in threads:
-        thread.join(30)
+        thread.join(60)
     assert (problems, sealed(store, tmp_path).size) == ([], 521)
     assert verified(store, tmp_path).verified
 
@@ -251,7 +251,7 @@ def test_a_folder_is_verified_while_it_is_sealed_into(tmp_path: Path) -> None:
     sealing.start()
     results = [verified(store, tmp_path) for _ in range(25)]
     is_over.set()
-    sealing.join(30)
+    sealing.join(60)
     assert [result.problem for result in results if not result.verified] == []
     assert results[-1].sealed > results[0].sealed
 

@@ -220,6 +220,6 @@ def test_a_log_is_asked_for_damage_of_its_storage_while_others_write(log: Path) 
     pending = [writing.submit(usage, [NewEvent(UUID(int=n), "Happened", 1, b"")], ANY_VERSION) for n in range(99, 399)]
     results = [verify(writing) for _ in range(3)]
     assert all(found.verified for found in results), results
-    assert all(future.result(20) for future in pending)
+    assert all(future.result(60) for future in pending)
     writing.close()
     assert verified(log).events == 330

@@ -29,9 +29,9 @@ from tests.kurrentdb_server.certificates import certificates
 
 METER = StreamName("meter", "tokens")
 CLOCK = SimulatedClock(datetime(2024, 1, 31, tzinfo=UTC))
-QUICK = KurrentLimits(call_timeout_s=1.0, append_total_s=8.0, pause_first_s=0.02)
+QUICK = KurrentLimits(call_timeout_s=1.0, append_total_s=60.0, read_total_s=60.0, pause_first_s=0.02)
 
-HASTY = KurrentLimits(call_timeout_s=0.5, append_total_s=0.1, read_attempts_max=1, pause_first_s=0.01)
+HASTY = KurrentLimits(call_timeout_s=20.0, append_total_s=0.1, read_attempts_max=1, pause_first_s=0.01)
 PASSWORD = "s3cr3t/@:ü"
 
 
@@ -171,7 +171,7 @@ def test_no_server_is_said_with_the_setting_to_check() -> None:
 
 
 def test_a_server_that_falls_silent_is_connected_anew() -> None:
-    limits = KurrentLimits(call_timeout_s=0.2, stall_s=0.1, pause_first_s=0.01)
+    limits = KurrentLimits(call_timeout_s=0.2, stall_s=0.1, read_total_s=60.0, append_total_s=60.0, pause_first_s=0.01)
     with KurrentServer() as server:
         store = KurrentEventStore(server.url, CLOCK, limits=limits)
         append(store)
@@ -201,7 +201,7 @@ def test_no_call_is_left_waiting_when_the_server_goes_away_again_and_again() -> 
             server.start()
         over.set()
         for asker in askers:
-            asker.join(10.0)
+            asker.join(60.0)
         assert not any(asker.is_alive() for asker in askers)
         for store in stores:
             store.close()

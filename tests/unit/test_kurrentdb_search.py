@@ -19,7 +19,7 @@ from services.eventstore.kurrentdb.session import Session
 from services.kernel.clock import monotonic_s
 from services.kernel.errors import Unavailable
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 ASKERS = 6
 
 

@@ -148,7 +148,7 @@ def test_of_many_who_expect_the_same_version_one_wins(server: KurrentServer) -> 
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert sorted(map(str, answers))[:7] == ["1"] * 7
     assert (len(answers), server.log.stream("s-raced").count) == (8, 2)
 

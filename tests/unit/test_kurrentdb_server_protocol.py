@@ -14,7 +14,7 @@ from tests.kurrentdb_server.clients import connected, new_events
 
 BatchAppendReq = streams_pb2.BatchAppendReq
 Options = streams_pb2.ReadReq.Options
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 @pytest.fixture(scope="module")

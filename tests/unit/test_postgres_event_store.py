@@ -202,7 +202,7 @@ def test_few_and_many_events_are_written_alike(store: PostgresEventStore, count:
 
 def test_a_group_of_many_streams_is_one_commit(store: PostgresEventStore) -> None:
     waiting = [store.submit(StreamName(f"c{n % 9}", str(n % 50)), [event(n)], ANY_VERSION) for n in range(500)]
-    positions = [each.result(20).position for each in waiting]
+    positions = [each.result(60).position for each in waiting]
     assert sorted(positions) == list(range(1, 501))
     assert len(store.read_commits(after=BEGINNING)) < 500
     for number in range(50):

@@ -21,7 +21,7 @@ from tests.postgres_log import fresh_log
 CLOCK = SimulatedClock(datetime(2024, 1, 31, tzinfo=UTC))
 METER = StreamName("meter", "tokens")
 NEVER_S = 3_600.0
-WAIT_S = 20.0
+WAIT_S = 60.0
 
 
 def append(store: PostgresEventStore) -> None:

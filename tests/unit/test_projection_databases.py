@@ -15,7 +15,7 @@ from services.projection.digest import content_digest, tables_digest
 from services.projection.upsert import COPY_ROWS_MIN, insert_missing, upsert
 from tests.databases import DATABASES, scratch, tables_url
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 ODD_TEXTS = ["", " ", "A", "Z", "a", "z", "Ä", "ä", "ß", "é", "e\u0301", "-", "_", "\\", "\\x41", "'", '"', "%s", "%",
              "10", "9", "\u00a0", "中", "😀", "\ufffd", "\t", "\n", "a b", "ab"]  # fmt: skip
 NOTES = Table(

@@ -11,8 +11,8 @@ from services.eventstore.event import Position
 from services.eventstore.memory import MemoryEventStore
 from services.kernel.clock import SimulatedClock
 from services.kernel.errors import DomainError, InvalidInput, Overloaded, RuleViolated, TimedOut, Unavailable
-from services.projection.database import Database
 from services.projection.arrivals import READERS_WAITING_MAX
+from services.projection.database import Database
 from tests.projection_room import NOON, WAIT_S, Bench, SlugProjection
 
 

@@ -20,7 +20,7 @@ from services.projection.upsert import COPY_ROWS_MIN, insert_missing
 from tests.databases import POSTGRES, tables_url
 from tests.rating_room import RatingRoom, open_room
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 NOTES = Table("notes", MetaData(), Column("key", Integer, primary_key=True))
 _numbers = count(1)
 

@@ -1,85 +1,25 @@
-"""Replicas of a service share its read models in PostgreSQL: one folds, all answer, and another goes on when it is gone."""
+"""Replicas of a service share read models in PostgreSQL: one folds, all answer, another goes on when it is gone."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import select
 
-from services.eventstore.event import Position
+from services.eventstore.event import Batch, CaughtUp, Page, Position
 from services.eventstore.memory import MemoryEventStore
-from services.kernel.clock import SimulatedClock, monotonic_s
-from services.kernel.errors import TimedOut, Unavailable
+from services.eventstore.store import EventStore
+from services.kernel.clock import SimulatedClock
+from services.kernel.errors import Conflict, TimedOut, Unavailable
 from services.projection.database import Database
 from services.projection.database_url import TablesAddress
 from services.projection.owner_lock import Follows, session_name
 from services.projection.projection import RebuildMode
-from services.projection.runner import ProjectionRunner
 from services.projection.skipping import Decision
-from tests.databases import POSTGRES, tables_url
-from tests.projection_room import NOON, WAIT_S, Bench, SlugProjection, SlugTables, unheard
-
-
-class Replica:
-    """One process's part: a database that it shares, and a projection."""
-
-    def __init__(self, bench: "Replicas", version: int = 1) -> None:
-        self.database = Database.open(bench.url, is_shared=True)
-        self.projection = SlugProjection(version)
-        self.runner: ProjectionRunner[SlugTables] = ProjectionRunner(
-            bench.store, self.database, self.projection, batch_max=3
-        )
-
-    def started(self) -> "Replica":
-        self.runner.start()
-        return self
-
-    def rows(self) -> dict[str, int]:
-        with self.runner.read() as (connection, tables):
-            return {row.slug: row.events for row in connection.execute(select(tables.slugs))}
-
-    def end(self) -> None:
-        self.runner.stop(WAIT_S)
-        self.database.close()
-
-
-class Replicas(Bench):
-    """A log, and replicas on one schema, numbered in the order of their start."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.url = tables_url(POSTGRES, path.parent, path.stem)
-        self.store = MemoryEventStore(SimulatedClock(NOON))
-        self.members: list[Replica] = []
-
-    def join(self, version: int = 1) -> Replica:
-        self.members.append(Replica(self, version).started())
-        return self.members[-1]
-
-    def leading(self) -> list[Replica]:
-        return [member for member in self.members if member.runner.is_leading()]
-
-    def one_leads(self) -> Replica:
-        eventually(lambda: len(self.leading()) == 1)
-        return self.leading()[0]
-
-    def end(self, member: Replica) -> None:
-        self.members.remove(member)
-        member.end()
-
-    def close(self) -> None:
-        for member in self.members:
-            member.end()
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    deadline = monotonic_s() + WAIT_S
-    while not is_so():
-        assert monotonic_s() < deadline, "it did not become so"
-        threading.Event().wait(0.01)
+from tests.projection_replicas_room import Replicas, end_sessions_that_fold, eventually
+from tests.projection_room import NOON, WAIT_S, unheard
 
 
 @pytest.fixture
@@ -133,13 +73,6 @@ def test_nothing_is_folded_twice_however_often_the_session_that_folds_is_cut_off
         member.runner.wait_for(last, WAIT_S)
         assert member.rows() == dict.fromkeys(slugs, 2)
     bench.one_leads()
-
-
-def end_sessions_that_fold(administrator: psycopg.Connection) -> None:
-    administrator.execute(
-        "SELECT pg_terminate_backend(pid, 5000) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
 
 
 def test_who_only_lost_its_session_follows_the_one_that_took_over(
@@ -205,6 +138,8 @@ def test_a_rebuild_whose_replica_loses_the_lead_is_held_for_the_next(
     second.runner.wait_for(head, WAIT_S)
 
     def lose(_progress: object) -> None:
+        first.runner._thread.stop(WAIT_S)  # else it may be the quicker one, and lead again
+        first.runner._watch.stop(WAIT_S)
         end_sessions_that_fold(administrator)
         eventually(second.runner.is_leading)
 
@@ -250,3 +185,106 @@ def test_what_one_replica_does_alone_waits_for_the_others(bench: Replicas) -> No
             pass
     with second.database.alone("deciding", WAIT_S):
         pass
+
+
+def test_who_writes_when_nobody_leads_leads(bench: Replicas) -> None:
+    first, second = (Database.open(bench.url, is_shared=True) for _ in range(2))
+    assert first.leads()
+    assert not second.leads()
+    first.close()
+    with second.write():
+        pass
+    assert second.leads()
+    second.close()
+
+
+def test_who_led_again_swaps_nothing_in_over_what_another_has_folded_meanwhile(
+    bench: Replicas, administrator: psycopg.Connection
+) -> None:
+    for number in range(6):
+        bench.meter(f"m{number}")
+    first = bench.join()
+    first.runner.wait_for(bench.store.head().position, WAIT_S)
+    bench.one_leads()
+
+    def lose_and_win(_progress: object) -> None:
+        """Another one leads, folds, and is gone before the rebuild writes again."""
+        if bench.store.head().position == 6:
+            first.runner._thread.stop(WAIT_S)  # nothing but the rebuild goes on
+            first.runner._watch.stop(WAIT_S)
+            end_sessions_that_fold(administrator)
+            second = bench.join()
+            second.runner.wait_for(bench.archive("m0"), WAIT_S)
+            bench.end(second)
+
+    with pytest.raises(Conflict, match="another replica"):
+        first.runner.rebuild(mode=RebuildMode.REPLACE, progress=lose_and_win)
+    assert bench.join().rows()["m0"] == 2
+
+
+def test_one_that_cannot_read_the_log_leaves_the_lead_to_one_that_can(bench: Replicas) -> None:
+    log = CutOff(bench.store)
+    first, second = bench.join(store=log), bench.join()
+    second.runner.wait_for(bench.meter("a"), WAIT_S)
+    assert bench.one_leads() is first
+    log.is_cut_off = True
+    last = bench.archive("a")
+    second.runner.wait_for(last, WAIT_S)
+    assert second.rows() == {"a": 2}
+    eventually(second.runner.is_leading)
+    log.is_cut_off = False
+    first.runner.wait_for(last, WAIT_S)
+    eventually(first.runner.is_ready)
+    assert first.rows() == {"a": 2}
+
+
+def test_one_alone_goes_on_when_it_can_read_the_log_again(bench: Replicas) -> None:
+    log = CutOff(bench.store)
+    only = bench.join(store=log)
+    only.runner.wait_for(bench.meter("a"), WAIT_S)
+    log.is_cut_off = True
+    last = bench.archive("a")
+    eventually(lambda: "cut off" in only.runner.problem())
+    log.is_cut_off = False
+    only.runner.wait_for(last, WAIT_S)
+    assert only.rows() == {"a": 2}
+    eventually(only.runner.is_leading)
+
+
+class CutOff:
+    """A way to a log that can be cut off: then it cannot be read."""
+
+    def __init__(self, store: EventStore) -> None:
+        self._store = store
+        self.is_cut_off = False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def read_all(self, **asked: Any) -> Page:
+        self._require_way()
+        return self._store.read_all(**asked)
+
+    def leaf_at(self, position: Position) -> bytes:
+        self._require_way()
+        return self._store.leaf_at(position)
+
+    def subscribe(self, **asked: Any) -> Iterator[Batch | CaughtUp]:
+        for item in self._store.subscribe(**asked):
+            self._require_way()
+            yield item
+
+    def _require_way(self) -> None:
+        if self.is_cut_off:
+            raise Unavailable("the log is cut off")
+
+
+def test_who_was_alone_and_was_cut_off_hears_of_it_before_the_last_step(
+    bench: Replicas, administrator: psycopg.Connection
+) -> None:
+    first, second = bench.join(), bench.join()
+    with first.database.alone("deciding", WAIT_S) as require_alone:
+        require_alone()
+        end_sessions_that_fold(administrator)
+        with second.database.alone("deciding", WAIT_S), pytest.raises(Unavailable):
+            require_alone()

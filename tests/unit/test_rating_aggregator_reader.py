@@ -16,7 +16,7 @@ from services.rating.usage_reader import MeterState
 from tests.rating_room import at, utc
 
 JANUARY = Span(utc("2024-01-01"), utc("2024-02-01"))
-WAIT_S = 5.0
+WAIT_S = 60.0
 
 
 class Aggregator(aggregator_pb2_grpc.AggregatorServiceServicer):

@@ -31,7 +31,7 @@ from services.rpc.settings import Settings
 from services.rpc.simulation import ClockFollower
 
 NOON = datetime(2024, 1, 31, 12, tzinfo=UTC)
-WAIT_S = 10.0
+WAIT_S = 60.0
 COMPARE_COUNTED = projection_pb2.RebuildProjectionRequest(name="counted", mode=projection_pb2.REBUILD_MODE_COMPARE_ONLY)
 KEYS = f"ops:admin:{hashlib.sha256(b'o').hexdigest()},board:read:{hashlib.sha256(b'b').hexdigest()}"
 

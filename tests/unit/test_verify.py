@@ -238,7 +238,7 @@ def test_a_log_is_verified_while_others_write(tmp_path: Path) -> None:
     ]
     results = [verify(reading) for _ in range(5)]
     assert all(result.verified for result in results), results
-    assert all(future.result(20) for future in in_flight)
+    assert all(future.result(60) for future in in_flight)
     writing.close()
     assert verify(reading).events == 510
     reading.close()
