@@ -2,27 +2,35 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pyarrow.compute as pc
 
-from services.aggregator.answer import answer
+from services.aggregator.answer import GATHERED_BYTES_MAX, answer
 from services.aggregator.closings import VALUES_MAX
 from services.aggregator.deadline import Deadline
 from services.aggregator.definition import SUBJECT_KEY
 from services.aggregator.meter_rows import read_definitions
 from services.aggregator.period import PeriodUsage
 from services.aggregator.period_kind import PeriodKind
-from services.aggregator.query import UsageQuery
+from services.aggregator.query import UsageQuery, UsageRow
 from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.subject_hours import cut_hours, subjects_between, subjects_in_hours, whole_hours
 from services.aggregator.usage_reading import Extent, read_usage
 from services.aggregator.window_states import LOOK_UPS_MAX
 from services.kernel.calendar import Span
 from services.kernel.clock import epoch_us
+from services.kernel.errors import RuleViolated
 
 SUBJECTS_PER_ROUND = 100
 """Subjects that are counted at once where each of their hours is looked up; ten times as many otherwise."""
+
+
+COUNTED_BYTES_MAX = 24 * 1024 * 1024
+"""States that are gathered for several subjects at once; where there are more, fewer subjects are counted at a time."""
+
+TOO_MUCH_AT_ONCE = ("ANSWER_TOO_LARGE", "TOO_MANY_NUMBERS")
 
 
 def rounds(subjects: Sequence[str], span: Span) -> Iterator[Sequence[str]]:
@@ -39,17 +47,34 @@ def rounds(subjects: Sequence[str], span: Span) -> Iterator[Sequence[str]]:
 def usage_of(
     source: UsageSnapshot, kind: PeriodKind, span: Span, subjects: Sequence[str], now: datetime, deadline: Deadline
 ) -> list[PeriodUsage]:
-    """The usage of each subject in the period: the totals of all meters that counted any. One query a meter.
+    """The usage of each subject in the period: the totals of all meters that counted any.
 
-    Raises TimedOut.
+    Raises TimedOut, and RuleViolated when the states of one subject are more than memory can hold.
     """
     totals: defaultdict[str, dict[str, str]] = defaultdict(dict)
     for meter in read_definitions(source.connection, source.tables) if subjects else ():
         query = UsageQuery(meter, tuple(subjects), (span,), (SUBJECT_KEY,), now=now)
-        for row in answer(source, query, deadline):
+        for row in _rows(source, query, deadline):
             if row.value is not None:
                 totals[row.group[0]][meter.slug] = row.value
     return [PeriodUsage(subject, kind, span, totals[subject], source.position) for subject in subjects]
+
+
+def _rows(source: UsageSnapshot, query: UsageQuery, deadline: Deadline) -> Iterator[UsageRow]:
+    """The answer for all subjects at once, or for some after the others where that would be too much."""
+    first, size = 0, len(query.subjects)
+    while first < len(query.subjects):
+        some = query.subjects[first : first + size]
+        bytes_max = COUNTED_BYTES_MAX if len(some) > 1 else GATHERED_BYTES_MAX
+        try:
+            rows = answer(source, replace(query, subjects=some), deadline, bytes_max)
+        except RuleViolated as refusal:
+            if len(some) == 1 or refusal.reason not in TOO_MUCH_AT_ONCE:
+                raise
+            size = len(some) // 2
+        else:
+            yield from rows
+            first, size = first + len(some), 2 * size
 
 
 def subjects_with_usage(source: UsageSnapshot, span: Span) -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from services.aggregator.archive.file_writer import footer_of
 from services.aggregator.archive.reading import FileReader, Unreadable
-from services.aggregator.archive.writing import footer_of
 from tests.aggregator_room import call
 from tests.archive_room import EVERYTHING, open_archive
 from tests.plain_usage import Event

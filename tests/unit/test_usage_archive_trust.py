@@ -10,7 +10,7 @@ from pyarrow import fs
 
 from meterlog.aggregator.v1 import storage_pb2 as api
 from services.aggregator.api.storage_archive import StorageArchive
-from services.aggregator.archive import archiver, housekeeping, usage_archive, writing
+from services.aggregator.archive import archiver, file_writer, housekeeping, usage_archive
 from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.retention import first_kept_us, parse_keep_days
 from services.aggregator.archive.usage_archive import UsageArchive
@@ -109,7 +109,7 @@ def test_an_error_at_any_step_leaves_an_archive_that_goes_on(
         room.compact()
         room.record([call(2), call(30)])
         with monkeypatch.context() as patched:
-            for module in (writing, usage_archive, housekeeping):
+            for module in (file_writer, usage_archive, housekeeping):
                 patched.setattr(module, "fail_at", failing_at(point))
             with pytest.raises(Unavailable):
                 room.compact()

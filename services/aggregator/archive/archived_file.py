@@ -8,6 +8,15 @@ from services.eventstore.event import BEGINNING, Position
 
 
 @dataclass(frozen=True, slots=True)
+class Span:
+    """Positions of the log behind `after` and up to `until`, whose leaf is `leaf`."""
+
+    after: Position
+    until: Position
+    leaf: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ArchivedFile:
     """Holds all usage events recorded behind `after`, up to `until`, of a time from `start_us` until before `end_us`.
 

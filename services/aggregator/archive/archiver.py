@@ -10,6 +10,7 @@ from services.aggregator.archive.archived_file import Listing
 from services.aggregator.archive.compaction import AT_ONCE
 from services.aggregator.archive.growth import Growth
 from services.aggregator.archive.housekeeping import Housekeeping
+from services.aggregator.archive.restraint import ShareOfProcessor
 from services.aggregator.archive.retention import first_kept_us
 from services.aggregator.archive.usage_archive import UsageArchive
 from services.aggregator.deadline import Deadline
@@ -28,6 +29,9 @@ ARCHIVE_AGE_S = 60.0
 """Usage is archived when so many usage events, or so many batches, are behind the archive, or any for so long."""
 
 VERIFY_EVERY_S = 60.0
+SHARE_OF_PROCESSOR = 0.25
+"""How much of one processor archiving takes at most while nobody waits for it. It archives some 500,000 usage events a
+second of processor time."""
 
 
 class UsageArchiver:
@@ -52,8 +56,9 @@ class UsageArchiver:
         self._windows = windows
         self._clock = clock
         self._keep_days = keep_days
-        self._growth = Growth(archive, store, windows)
-        self._housekeeping = Housekeeping(archive, store, windows)
+        self._restraint = ShareOfProcessor(SHARE_OF_PROCESSOR)
+        self._growth = Growth(archive, store, windows, self._restraint)
+        self._housekeeping = Housekeeping(archive, store, windows, self._restraint)
         self._working = threading.Lock()
         self._is_level = False
         self._waiting_since_s: float | None = None
@@ -66,6 +71,7 @@ class UsageArchiver:
 
     def stop(self, timeout_s: float) -> None:
         """Finish the step in hand and stop."""
+        self._restraint.end()
         self._thread.stop(timeout_s)
 
     def is_ready(self) -> bool:
@@ -84,15 +90,17 @@ class UsageArchiver:
 
         Returns how many files were merged or dropped. Raises TimedOut; what was done by then stays done.
         """
+        self._windows.require_leading()
         deadline = Deadline.after(left_s)
         self._windows.wait_for(self._store.head().position, left_s)
-        if not self._working.acquire(timeout=deadline.left_s()):
-            raise TimedOut("the usage archive is being worked on; repeat later")
-        try:
-            with self._level():
-                return self._bring_up_to_date(deadline)
-        finally:
-            self._working.release()
+        with self._restraint.lifted():
+            if not self._working.acquire(timeout=deadline.left_s()):
+                raise TimedOut("the usage archive is being worked on; repeat later")
+            try:
+                with self._level():
+                    return self._bring_up_to_date(deadline)
+            finally:
+                self._working.release()
 
     def _bring_up_to_date(self, deadline: Deadline) -> int:
         self._admit()
@@ -110,8 +118,27 @@ class UsageArchiver:
     def _work(self, stop: threading.Event) -> None:
         is_more = False
         while not stop.wait(0 if is_more else LOOK_EVERY_S):
-            is_more = self._windows.is_ready() and self._round()
+            is_leading = self._windows.is_leading()
+            is_more = is_leading and self._patient_round()
+            if not is_leading and self._windows.is_ready():
+                self._look_on()
             self._thread.well()
+
+    def _patient_round(self) -> bool:
+        """As `_round`; while a long count of earlier usage keeps the tables busy, the archive waits."""
+        try:
+            return self._round()
+        except TimedOut:
+            return False
+
+    def _look_on(self) -> None:
+        """In a replica that follows, the archive is that of the one that folds; not while a call is still at work."""
+        if self._working.acquire(blocking=False):
+            try:
+                self._is_level = False
+                self.archive.look_on()
+            finally:
+                self._working.release()
 
     def _round(self) -> bool:
         """One step of each kind; returns whether there is more to do at once. While a call is at work, nothing."""

@@ -16,10 +16,10 @@ TIERS = (8_000, 64_000, FULL_ROWS)
 """Files below one of these are merged with their like, so that a usage event is rewritten once a tier."""
 
 MERGE_FILES_MIN = 8
-MERGE_FILES_MAX = 64
-MERGE_ROWS_MAX = 1_000_000
+MERGE_FILES_MAX = 16
+MERGE_ROWS_MAX = 2_000_000
 MERGE_BYTES_MAX = 64 * 1024 * 1024
-"""What one merge takes at most; the bytes are those on disk."""
+"""What one merge takes at most; the bytes are those on disk. Memory holds one row group of each file, some 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)

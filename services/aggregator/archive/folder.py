@@ -1,17 +1,18 @@
 """Where the files of the archive lie: a folder of this machine, or a place in an object store."""
 
-import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 import pyarrow as pa
 from pyarrow import fs
 
+from services.aggregator.archive.new_file import DRAFT_SUFFIX, NewFile, NewLocalFile, NewObject
 from services.kernel.errors import InvalidInput, Unavailable
 
 SUFFIX: Final = ".parquet"
-DRAFT_SUFFIX: Final = ".new"
 
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@]*@")
 
@@ -44,14 +45,22 @@ class ArchiveFolder:
     def __str__(self) -> str:
         return self._shown
 
-    def write(self, name: str, content: bytes) -> None:
-        """Put a new file in place, durably; raises Unavailable. Its name is not seen before it is whole."""
+    def begin(self, name: str) -> NewFile:
+        """A new file to write to; raises OSError."""
+        if isinstance(self._file_system, fs.LocalFileSystem):
+            return NewLocalFile(Path(self._root), name)
         try:
-            if isinstance(self._file_system, fs.LocalFileSystem):
-                _write_local(Path(self._root), name, content)
-            else:
-                self._write_remote(name, content)
-        except (OSError, pa.ArrowException) as error:
+            return NewObject(self._file_system.open_output_stream(self._path(name)))
+        except FileNotFoundError:  # few stores have folders that must be there first
+            self._file_system.create_dir(str(PurePosixPath(self._path(name)).parent), recursive=True)
+            return NewObject(self._file_system.open_output_stream(self._path(name)))
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Raise what goes wrong while files are written as Unavailable."""
+        try:
+            yield
+        except OSError as error:
             raise Unavailable(
                 f"a file of the usage archive cannot be written to {self}: {error}; check space and permissions",
                 reason="ARCHIVE_NOT_WRITABLE",
@@ -60,12 +69,6 @@ class ArchiveFolder:
     def open_file(self, name: str) -> pa.NativeFile:
         """A file to read; raises OSError."""
         return self._file_system.open_input_file(self._path(name))
-
-    def read(self, name: str) -> bytes:
-        """The bytes of a file; raises OSError."""
-        with self.open_file(name) as file:
-            content: bytes = file.read()
-        return content
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens when it is gone. Raises Unavailable."""
@@ -89,16 +92,6 @@ class ArchiveFolder:
             str(path.relative_to(root)) for path in paths if path.name.endswith((SUFFIX, SUFFIX + DRAFT_SUFFIX))
         )
 
-    def _write_remote(self, name: str, content: bytes) -> None:
-        """An object appears whole when its stream is closed; nobody looks for it before it is listed."""
-        try:
-            stream = self._file_system.open_output_stream(self._path(name))
-        except FileNotFoundError:  # few stores have folders that must be there first
-            self._file_system.create_dir(str(PurePosixPath(self._path(name)).parent), recursive=True)
-            stream = self._file_system.open_output_stream(self._path(name))
-        with stream:
-            stream.write(content)
-
     def _path(self, name: str) -> str:
         return str(PurePosixPath(self._root) / name)
 
@@ -106,24 +99,3 @@ class ArchiveFolder:
 def shown_url(url: str) -> str:
     """A URL without user, password and options, which may be secret."""
     return _CREDENTIALS.sub("", url.partition("?")[0])
-
-
-def _write_local(root: Path, name: str, content: bytes) -> None:
-    path = root / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + DRAFT_SUFFIX)
-    with draft.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-    for folder in (path.parent, path.parent.parent, root):
-        _sync(folder)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import structlog
 from sqlalchemy import func, select
 
+from services.aggregator.archive.restraint import Restraint, Unrestrained
 from services.aggregator.archive.taking import take_next
 from services.aggregator.archive.usage_archive import UsageArchive
-from services.aggregator.archive.writing import write_rows
+from services.aggregator.archive.writing import write_pool
 from services.aggregator.tables import UsageTables
 from services.eventstore.event import Position
 from services.eventstore.store import EventStore
@@ -19,7 +20,14 @@ log = structlog.get_logger()
 class Growth:
     """Works on one archive, for the thread that may change it."""
 
-    def __init__(self, archive: UsageArchive, store: EventStore, windows: ProjectionRunner[UsageTables]) -> None:
+    def __init__(
+        self,
+        archive: UsageArchive,
+        store: EventStore,
+        windows: ProjectionRunner[UsageTables],
+        restraint: Restraint | None = None,
+    ) -> None:
+        self._restraint = restraint or Unrestrained()
         self._archive = archive
         self._store = store
         self._windows = windows
@@ -39,11 +47,11 @@ class Growth:
         """
         listing = self._archive.listing
         skipped = {decision.leaf for decision in self._windows.skipped()}
-        pool = take_next(self._store, listing.position, self._reach(), skipped, listing.first_us)
+        pool = take_next(self._store, listing.position, self._reach(), skipped, self._restraint, listing.first_us)
         if pool is None:
             return False
         below = self._archive.folder_of_log(self._store)
-        added = [] if pool.rows is None else write_rows(self._archive.folder, below, pool.rows, pool.span)
+        added = write_pool(self._archive.folder, below, pool, self._restraint)
         grown = listing.with_change(added, ())
         self._archive.move(replace(grown, position=pool.span.until, leaf=pool.span.leaf))
         log.info("usage archived", usage_events=pool.count, files=len(added), position=pool.span.until)

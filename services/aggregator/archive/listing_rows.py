@@ -16,6 +16,7 @@ from sqlalchemy import (
     Table,
     delete,
     insert,
+    inspect,
     select,
     update,
 )
@@ -30,6 +31,8 @@ FORMAT = 1
 
 NAMES_MAX = 500
 """Names in one IN list."""
+
+MOVED = "the archive of usage was changed by somebody else; start again from what is listed"
 
 _METADATA = MetaData()
 _ONLY = 1
@@ -66,6 +69,11 @@ FILES = Table(
 def create_tables(connection: Connection) -> None:
     """Create what is missing."""
     _METADATA.create_all(connection)
+
+
+def are_tables_there(connection: Connection) -> bool:
+    """Whether anything was ever listed."""
+    return inspect(connection).has_table(FILES.name)
 
 
 def read_listing(connection: Connection, place: str) -> Listing | None:
@@ -112,17 +120,22 @@ def begin_listing(connection: Connection, place: str, listing: Listing, *, keeps
 
 
 def move_listing(connection: Connection, before: Listing, after: Listing) -> None:
-    """Bring what is listed from `before` to `after`; raises Conflict when somebody else moved it meanwhile."""
+    """Bring what is listed from `before` to `after`.
+
+    Raises Conflict when somebody else moved it meanwhile, or replaced one of the files that are replaced now.
+    """
     moved = connection.execute(
         update(STATE)
         .where(STATE.c.position == before.position, STATE.c.first_us == before.first_us)
         .values(position=after.position, leaf=after.leaf, first_us=after.first_us, decisions=after.decisions)
     )
     if moved.rowcount != 1:
-        raise Conflict("the archive of usage was moved by somebody else; start again from what is listed")
+        raise Conflict(MOVED)
     known, listed = {file.name for file in before.files}, {file.name for file in after.files}
     for names in _parts(sorted(known - listed)):
-        connection.execute(update(FILES).where(FILES.c.name.in_(names)).values(is_removed=1))
+        there = update(FILES).where(FILES.c.name.in_(names), FILES.c.is_removed == 0)
+        if connection.execute(there.values(is_removed=1)).rowcount != len(names):
+            raise Conflict(MOVED)
     added = [_row(file) for file in after.files if file.name not in known]
     if added:
         connection.execute(insert(FILES), added)

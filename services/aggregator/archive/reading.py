@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from services.aggregator.archive.archived_file import ArchivedFile
+from services.aggregator.archive.file_writer import footer_of
 from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.rows import OTHERS, PLACE, property_of
-from services.aggregator.archive.writing import footer_of
 from services.aggregator.usage_reading import Extent, is_within
 from services.aggregator.usage_table import HOUR_US, floor_hours
 from services.eventstore.event import Position
@@ -82,16 +82,6 @@ class FileReader:
             raise Unreadable(f"{file.name}: {error}") from error
         return pa.concat_tables(parts).unify_dictionaries() if parts else None
 
-    def read_whole(self, file: ArchivedFile) -> pa.Table:
-        """All rows and columns of a file, its bytes compared with what was listed; raises Unreadable."""
-        try:
-            content = self._folder.read(file.name)
-            if sha256(content).digest() != file.sha256:
-                raise ValueError("its bytes are not those that were written")
-            return pq.read_table(pa.BufferReader(content))
-        except (OSError, ValueError, pa.ArrowException) as error:
-            raise Unreadable(f"{file.name}: {error}") from error
-
     def _layout(self, file: ArchivedFile, source: pa.NativeFile) -> _Layout:
         if source.size() != file.size:
             raise ValueError(f"it has {source.size()} bytes, not {file.size}")
@@ -148,17 +138,12 @@ def _chosen_rows(
     parquet = pq.ParquetFile(source, metadata=layout.metadata, page_checksum_verification=True)
     stored = _stored_columns(layout, extent, columns)
     for start in range(0, len(groups), READ_ROW_GROUPS):
-        rows = parquet.read_row_groups(groups[start : start + READ_ROW_GROUPS], columns=stored)
-        usage = _as_usage(rows, columns)
-        needed = usage.append_column("subject", rows["subject"]) if _lacks(usage, extent.subjects, "subject") else usage
-        needed = needed.append_column("type", rows["type"]) if _lacks(usage, extent.types, "type") else needed
-        chosen = usage.filter(pc.and_(is_within(needed, extent), pc.less_equal(usage["position"], until)))
+        # Arrow's threads are few, and everybody's: whoever asks for little would wait for who asks for much.
+        rows = parquet.read_row_groups(groups[start : start + READ_ROW_GROUPS], columns=stored, use_threads=False)
+        placed = rows if extent.hours is None else _with_hours(rows)
+        chosen = rows.filter(pc.and_(is_within(placed, extent), pc.less_equal(rows["position"], until)))
         if chosen.num_rows:
-            yield chosen
-
-
-def _lacks(usage: pa.Table, texts: Sequence[str], name: str) -> bool:
-    return bool(texts) and name not in usage.column_names
+            yield _as_usage(chosen, columns)
 
 
 def _stored_columns(layout: _Layout, extent: Extent, columns: Sequence[str]) -> list[str]:
@@ -175,4 +160,8 @@ def _as_usage(rows: pa.Table, columns: Sequence[str]) -> pa.Table:
         if name not in usage.column_names:
             is_property = name.startswith(PROPERTY_PREFIX)
             usage = usage.append_column(name, property_of(rows, name) if is_property else rows[name])
+    return _with_hours(usage)
+
+
+def _with_hours(usage: pa.Table) -> pa.Table:
     return usage.append_column("hour_us", floor_hours(usage["at_us"]))

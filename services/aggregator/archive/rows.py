@@ -6,7 +6,7 @@ properties of the others are in `others`, a map of key to text.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -43,9 +43,28 @@ def event_rows(event: RecordedEvent) -> pa.Table:
 
 def pooled(parts: Sequence[pa.Table]) -> pa.Table:
     """The rows of all parts as one table, with at most COLUMNS_MAX properties in columns of their own."""
-    kept = _most_used(parts)
-    narrow = [_with_others(part, kept) for part in parts]
+    uses: Counter[str] = Counter()
+    for part in parts:
+        uses += property_uses(part)
+    kept = most_used(uses)
+    narrow = [with_others(part, kept) for part in parts]
     return pa.concat_tables(narrow, promote_options="default").unify_dictionaries().combine_chunks()
+
+
+def property_uses(part: pa.Table) -> Counter[str]:
+    """How many rows have each property that has a column of its own."""
+    return Counter({name: part.num_rows - part[name].null_count for name in property_columns(part.schema)})
+
+
+def most_used(uses: Counter[str]) -> frozenset[str]:
+    """The properties that get columns of their own where all are put together."""
+    ranked = sorted(uses, key=lambda name: (-uses[name], name))
+    return frozenset(ranked[:COLUMNS_MAX])
+
+
+def property_columns(schema: pa.Schema) -> list[str]:
+    """Its columns that are properties."""
+    return [name for name in schema.names if name.startswith(PROPERTY_PREFIX)]
 
 
 def sorted_rows(rows: pa.Table) -> pa.Table:
@@ -67,22 +86,9 @@ def property_of(rows: pa.Table, name: str) -> pa.ChunkedArray:
     return pc.coalesce(column.cast(pa.utf8()), found).dictionary_encode()
 
 
-def _most_used(parts: Iterable[pa.Table]) -> frozenset[str]:
-    uses: Counter[str] = Counter()
-    for part in parts:
-        for name in _property_columns(part):
-            uses[name] += part.num_rows - part[name].null_count
-    ranked = sorted(uses, key=lambda name: (-uses[name], name))
-    return frozenset(ranked[:COLUMNS_MAX])
-
-
-def _property_columns(part: pa.Table) -> list[str]:
-    return [name for name in part.column_names if name.startswith(PROPERTY_PREFIX)]
-
-
-def _with_others(part: pa.Table, kept: frozenset[str]) -> pa.Table:
+def with_others(part: pa.Table, kept: Collection[str]) -> pa.Table:
     """The part with the property columns that are not kept folded into `others`."""
-    spare = [name for name in _property_columns(part) if name not in kept]
+    spare = [name for name in property_columns(part.schema) if name not in kept]
     if not spare:
         return part
     triples = list(_triples(part, spare))

@@ -1,27 +1,27 @@
 """Takes usage from the log for the archive: the next of it in log order, or what one file should hold."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.aggregator.archive.archived_file import ArchivedFile
+from services.aggregator.archive.archived_file import ArchivedFile, Span
+from services.aggregator.archive.restraint import Restraint
 from services.aggregator.archive.rows import event_rows, pooled
-from services.aggregator.archive.writing import Span
 from services.aggregator.archived_usage import EARLIEST_US, LATEST_US
-from services.aggregator.batch_rows import batches_between
-from services.aggregator.snapshot import UsageSnapshot
+from services.aggregator.batch_rows import BatchPlace
 from services.aggregator.usage_log import read_batches
 from services.eventstore.event import Position, RecordedEvent
 from services.eventstore.store import EventStore
 from services.projection.intake import take_in
 
-POOL_ROWS_MAX = 1_000_000
-POOL_BYTES_MAX = 256 * 1024 * 1024
-"""Usage events, and their bytes in memory, that are taken at once, give or take one batch."""
+POOL_ROWS_MAX = 250_000
+POOL_BYTES_MAX = 64 * 1024 * 1024
+"""Usage events, and their bytes in memory, that are taken at once, give or take one batch. While they are sorted and
+written, memory holds them about four times."""
 
-READ_EVENTS = 64
+READ_EVENTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,12 @@ class Pool:
 
 
 def take_next(
-    store: EventStore, after: Position, until: Position, skipped: Collection[bytes], first_us: int = EARLIEST_US
+    store: EventStore,
+    after: Position,
+    until: Position,
+    skipped: Collection[bytes],
+    restraint: Restraint,
+    first_us: int = EARLIEST_US,
 ) -> Pool | None:
     """What was recorded behind `after`, up to `until` and to the bounds, of times from `first_us` on.
 
@@ -45,12 +50,12 @@ def take_next(
     last: RecordedEvent | None = None
     for event in _usage_behind(store, after, until):
         last = event
-        for current in take_in((event,), skipped).foldable:
-            rows = event_rows(current)
+        for rows in _rows_of((event,), skipped):
             count, kept = count + rows.num_rows, _between(rows, first_us, LATEST_US)
             if kept.num_rows:
                 parts.append(kept)
                 size += kept.nbytes
+        restraint.rest()
         if count >= POOL_ROWS_MAX or size >= POOL_BYTES_MAX:
             break
     if last is None:
@@ -58,15 +63,35 @@ def take_next(
     return Pool(pooled(parts) if parts else None, Span(after, last.position, last.leaf), count)
 
 
-def take_again(source: UsageSnapshot, file: ArchivedFile, first_us: int) -> pa.Table | None:
-    """What a file should hold, of times from `first_us` on, as the log says; None when that is nothing."""
+def take_again(
+    store: EventStore, places: Sequence[BatchPlace], file: ArchivedFile, first_us: int, restraint: Restraint
+) -> Iterator[Pool]:
+    """What a file should hold, of times from `first_us` on, as the log says at the `places` of its usage, in log order.
+
+    The spans of the pools follow each other, and fill the file's.
+    """
     start_us = max(file.start_us, first_us)
-    places = batches_between(
-        source.connection, source.tables, start_us, file.end_us, after=file.after, until=file.until
-    )
-    parts = [_between(rows, start_us, file.end_us) for rows in _rows_of(read_batches(source.store, places))]
-    parts = [rows for rows in parts if rows.num_rows]
-    return pooled(parts) if parts else None
+    after = file.after
+    for some, is_last in _bounded(places):
+        last = some[-1].position
+        span = Span(after, file.until, file.leaf) if is_last else Span(after, last, store.leaf_at(last))
+        parts: list[pa.Table] = []
+        for events in read_batches(store, some):
+            kept = (_between(rows, start_us, file.end_us) for rows in _rows_of(events, ()))
+            parts += [rows for rows in kept if rows.num_rows]
+            restraint.rest()
+        yield Pool(pooled(parts) if parts else None, span, sum(part.num_rows for part in parts))
+        after = span.until
+
+
+def _bounded(places: Sequence[BatchPlace]) -> Iterator[tuple[Sequence[BatchPlace], bool]]:
+    """The places in parts of POOL_ROWS_MAX usage events, give or take one batch; and whether a part is the last."""
+    begin = rows = 0
+    for end, place in enumerate(places, 1):
+        rows += place.usage_event_count
+        if rows >= POOL_ROWS_MAX or end == len(places):
+            yield places[begin:end], end == len(places)
+            begin, rows = end, 0
 
 
 def _usage_behind(store: EventStore, after: Position, until: Position) -> Iterator[RecordedEvent]:
@@ -80,10 +105,9 @@ def _usage_behind(store: EventStore, after: Position, until: Position) -> Iterat
         position, is_last = page.position, page.is_last
 
 
-def _rows_of(runs: Iterable[tuple[RecordedEvent, ...]]) -> Iterator[pa.Table]:
-    for events in runs:
-        for current in take_in(events, ()).foldable:
-            yield event_rows(current)
+def _rows_of(events: Sequence[RecordedEvent], skipped: Collection[bytes]) -> Iterator[pa.Table]:
+    for current in take_in(events, skipped).foldable:
+        yield event_rows(current)
 
 
 def _between(rows: pa.Table, start_us: int, end_us: int) -> pa.Table:

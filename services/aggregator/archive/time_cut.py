@@ -37,9 +37,18 @@ def cut_times(instants_us: NDArray[np.int64], within: Stretch = ALL_TIMES) -> li
     """Stretches that lie in `within`, share no instant, and hold all `instants_us`; at most FILES_MAX, in order.
 
     Each is one UTC day where that is possible. Else years, then months, are cut finer as far as the bound allows, those
-    with the most usage first.
+    with the most usage first. None is without any of the instants.
     """
-    days, rows = np.unique(np.floor_divide(instants_us, DAY_US), return_counts=True)
+    return cut_days(*days_of(instants_us), within)
+
+
+def days_of(instants_us: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The UTC days of the instants, as days since 1970 and in order, and how many instants each has."""
+    return np.unique(np.floor_divide(instants_us, DAY_US), return_counts=True)
+
+
+def cut_days(days: NDArray[np.int64], rows: NDArray[np.int64], within: Stretch) -> list[Stretch]:
+    """As `cut_times`, of different days in order and the number of instants that each has."""
     parts = _parts(days, rows, "Y")
     if len(parts) > FILES_MAX:
         return [within]

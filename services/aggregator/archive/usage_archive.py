@@ -9,6 +9,7 @@ import structlog
 from services.aggregator.archive.archived_file import ArchivedFile, Listing, empty_listing
 from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.listing_rows import (
+    are_tables_there,
     begin_listing,
     create_tables,
     forget_removed,
@@ -62,6 +63,15 @@ class UsageArchive:
                 begin_listing(connection, str(self.folder), listing, keeps_removed=False)
         self._listing = listing
 
+    def look_on(self) -> None:
+        """Take what another replica has listed by now, if it lists the same place."""
+        with self._database.read() as connection:
+            listing = read_listing(connection, str(self.folder)) if are_tables_there(connection) else None
+        self._listing = listing
+        listed = {file.name for file in listing.files} if listing else set()
+        for name in self.suspects.keys() - listed:
+            self.trust(name)
+
     @property
     def listing(self) -> Listing:
         """What is listed now."""
@@ -82,16 +92,19 @@ class UsageArchive:
     def view(self) -> ArchiveView:
         """As in `ArchivedUsage`."""
         listing = self._listing
-        if listing is None or listing.position == BEGINNING or not self.is_of_these_tables():
+        if listing is None or listing.position == BEGINNING or not self._is_of_these_tables(listing):
             return NOTHING_ARCHIVED
         return FilesView(listing, self.suspects, self.reader, self.suspect)
 
     def is_of_these_tables(self) -> bool:
         """Whether the archive leaves out what the tables leave out, and nothing else."""
-        if self.listing.decisions != len(self._windows.skipped()):
+        return self._is_of_these_tables(self.listing)
+
+    def _is_of_these_tables(self, listing: Listing) -> bool:
+        if listing.decisions != len(self._windows.skipped()):
             return False
         parked = self.first_parked()
-        return parked is None or parked > self.listing.position
+        return parked is None or parked > listing.position
 
     def first_parked(self) -> Position | None:
         """Where the first event is parked that may be usage; the tables leave it out for now."""
