@@ -18,7 +18,13 @@ ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 600.0
 STOP_TIMEOUT_S = 120.0
 POLL_S = 0.02
+REST_TIMEOUT_S = 600.0
+REST_LOOK_S = 2.0
+RESTING_SHARE = 0.2
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+
+# Fields of /proc/<pid>/stat behind the name.
+_USER, _SYSTEM = 11, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,21 @@ class Serving:
     def channel(self) -> grpc.Channel:
         """A connection to it."""
         return grpc.insecure_channel(self.address, options=channel_options())
+
+    def processor_s(self) -> float:
+        """Seconds of processor time that it has taken so far."""
+        after_name = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[_USER]) + int(after_name[_SYSTEM])) / os.sysconf("SC_CLK_TCK")
+
+    def wait_for_rest(self) -> None:
+        """Return when its workers have nothing left to do: it takes next to no processor time for a while."""
+        deadline = monotonic() + REST_TIMEOUT_S
+        while monotonic() < deadline:
+            before_s = self.processor_s()
+            sleep(REST_LOOK_S)
+            if self.processor_s() - before_s < RESTING_SHARE * REST_LOOK_S:
+                return
+        raise AssertionError(f"a service is still at work after {REST_TIMEOUT_S:.0f} s; look into its log")
 
     def peak_bytes(self) -> int:
         """The most memory that it had resident so far."""

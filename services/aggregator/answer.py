@@ -25,6 +25,9 @@ PAGED_ROWS_MAX = 1_000_000
 MERGE_ROWS = 200_000
 """States that are gathered before they are merged."""
 
+LATE_MERGE_TIMES = 5
+"""Times as many are gathered where merging hardly makes them fewer."""
+
 GATHERED_BYTES_MAX = 512 * 1024 * 1024
 """Bytes of merged states that are held for one answer."""
 
@@ -64,20 +67,28 @@ class Answer:
             yield UsageRow(self.query.windows[number], (), values.get(number, self.empty))
 
 
-def answer(source: UsageSnapshot, query: UsageQuery, deadline: Deadline) -> list[UsageRow]:
+def answer(
+    source: UsageSnapshot, query: UsageQuery, deadline: Deadline, bytes_max: int = GATHERED_BYTES_MAX
+) -> list[UsageRow]:
     """One row a window and group that occurs, by window, then group; without group_by one row a window.
 
     Raises TimedOut, and RuleViolated for more than ROWS_MAX rows or states that memory cannot hold.
     """
-    return full_answer(source, query, deadline, ROWS_MAX).rows()
+    return full_answer(source, query, deadline, ROWS_MAX, bytes_max).rows()
 
 
-def full_answer(source: UsageSnapshot, query: UsageQuery, deadline: Deadline, rows_max: int) -> Answer:
+def full_answer(
+    source: UsageSnapshot,
+    query: UsageQuery,
+    deadline: Deadline,
+    rows_max: int,
+    bytes_max: int = GATHERED_BYTES_MAX,
+) -> Answer:
     """The answer of at most `rows_max` rows, to be read in parts; raises as `answer` does."""
     aggregation = aggregation_of(query.meter)
     groups = group_columns(query)
     keys = ["window", *groups]
-    states = _gathered(source, query, aggregation, keys, deadline)
+    states = _gathered(source, query, aggregation, keys, deadline, bytes_max)
     if query.top:
         states = _of_greatest(states, query.top, aggregation, groups)
     quantities = aggregation.quantities(states, keys) if states.num_rows else _nothing(keys)
@@ -86,19 +97,24 @@ def full_answer(source: UsageSnapshot, query: UsageQuery, deadline: Deadline, ro
 
 
 def _gathered(
-    source: UsageSnapshot, query: UsageQuery, aggregation: Aggregation, keys: list[str], deadline: Deadline
+    source: UsageSnapshot,
+    query: UsageQuery,
+    aggregation: Aggregation,
+    keys: list[str],
+    deadline: Deadline,
+    bytes_max: int,
 ) -> pa.Table:
     gathered: list[pa.Table] = []
-    merged_rows = 0
+    merged_rows, merge_rows = 0, MERGE_ROWS * (LATE_MERGE_TIMES if aggregation.merges_late else 1)
     for states in window_states(source, query):
         deadline.require()
         asked = by_asked_groups(states, query)
         if asked.num_rows:
-            gathered.append(aggregation.merge(asked, keys))
-        if sum(part.num_rows for part in gathered) > MERGE_ROWS + 2 * merged_rows:
+            gathered.append(asked.select([*keys, *aggregation.columns]))
+        if sum(part.num_rows for part in gathered) > merge_rows + 2 * merged_rows:
             gathered = [aggregation.merge(pa.concat_tables(gathered), keys)]
             merged_rows = gathered[0].num_rows
-            _require_small(gathered[0])
+            _require_small(gathered[0], bytes_max)
     return pa.concat_tables(gathered) if gathered else _nothing(keys)
 
 
@@ -118,10 +134,10 @@ def _nothing(keys: list[str]) -> pa.Table:
     return pa.Table.from_arrays([pa.array([], kind) for kind in types], [*keys, "value"])
 
 
-def _require_small(states: pa.Table) -> None:
-    if states.nbytes > GATHERED_BYTES_MAX:
+def _require_small(states: pa.Table, bytes_max: int) -> None:
+    if states.nbytes > bytes_max:
         raise RuleViolated(
-            f"the answer needs more than {GATHERED_BYTES_MAX >> 20} MiB of memory before it is complete; narrow the "
+            f"the answer needs more than {bytes_max >> 20} MiB of memory before it is complete; narrow the "
             "range, name subjects, or group by less",
             reason="ANSWER_TOO_LARGE",
         )

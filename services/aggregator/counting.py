@@ -51,7 +51,10 @@ def count_usage(usage: pa.Table, meter: Definition, slot: str) -> pa.Table:
 
 
 def usage_states(usage: pa.Table, meter: Definition, slot: str, aggregation: Aggregation) -> pa.Table:
-    """The same for any aggregation."""
+    """The same for any aggregation; one that merges late has a state for every usage event."""
+    if aggregation.merges_late:
+        counted = _counted(usage, meter, (slot,), aggregation.columns)
+        return pa.concat_tables([_with_group_texts(events, slot, aggregation) for events in counted])
     parts = [
         _with_group_texts(aggregation.merge(events, _keys(events, slot, aggregation)), slot, aggregation)
         for events in _counted(usage, meter, (slot,), aggregation.columns)
@@ -89,8 +92,10 @@ def group_texts(groups: Sequence[pa.DictionaryArray], rows: int) -> pa.Array:
     """One text a combination of values: a JSON array without blanks, in the order of the meter's group_by."""
     if not groups:
         return pa.repeat(pa.scalar("[]"), rows)
-    joined = pc.binary_join_element_wise(*map(_json_texts, groups), ",")
-    return pc.binary_join_element_wise("[", joined, "]", "")
+    if len(groups) == 1:
+        return pa.array([f"[{text}]" for text in _json_texts(groups[0])], pa.utf8()).take(groups[0].indices)
+    texts = [pa.array(_json_texts(group), pa.utf8()).take(group.indices) for group in groups]
+    return pc.binary_join_element_wise("[", pc.binary_join_element_wise(*texts, ","), "]", "")
 
 
 def group_values(group_text: str) -> tuple[str, ...]:
@@ -159,9 +164,9 @@ def _group_texts_of(events: pa.Table) -> pa.Array:
     return group_texts(groups, events.num_rows)
 
 
-def _json_texts(group: pa.DictionaryArray) -> pa.Array:
-    texts = [json.dumps(value, ensure_ascii=False) for value in group.dictionary.to_pylist()]
-    return pa.array(texts, pa.utf8()).take(group.indices)
+def _json_texts(group: pa.DictionaryArray) -> list[str]:
+    """The text of each different value."""
+    return [json.dumps(value, ensure_ascii=False) for value in group.dictionary.to_pylist()]
 
 
 def _deciding_column(columns: Sequence[str]) -> str:

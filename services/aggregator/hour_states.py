@@ -1,11 +1,12 @@
 """States of whole hours: rows in SQL outside, Arrow tables inside."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import repeat
 from typing import Any
 
 import pyarrow as pa
-from sqlalchemy import Connection, Select, Table, delete, exists, select
+from sqlalchemy import Connection, Select, Table, bindparam, delete, exists, select
 
 from services.aggregator.aggregations.aggregation import STATE_TYPES, Aggregation
 from services.aggregator.decimal_column import NUMBER, decimal_texts
@@ -20,6 +21,11 @@ VALUES_MAX = 1_000
 
 FETCH_ROWS = 50_000
 
+STATEMENTS_MAX = 32
+"""Statements that are kept: one for each table of a generation and the columns that are read."""
+
+_RECTANGLE = (("hour_us", "hours"), ("subject", "subjects"))
+_NOTHING_ASKED: Mapping[str, Any] = {}
 _KEY_TYPES = (pa.int64(), pa.utf8(), pa.utf8())
 
 
@@ -44,13 +50,11 @@ def read_rectangle(
     subjects: Sequence[str],
 ) -> Iterator[pa.Table]:
     """The states of these hours and subjects, by a look-up of every pair."""
-    table = state_table(tables, aggregation)
+    chosen = _rectangle(state_table(tables, aggregation), aggregation.columns)
     for some_hours in _parts(hours):
         for some_subjects in _parts(subjects):
-            chosen = _select(table, meter, aggregation).where(
-                table.c.hour_us.in_(some_hours), table.c.subject.in_(some_subjects)
-            )
-            yield from _read(connection, chosen, aggregation)
+            asked = {"meter": meter, "hours": some_hours, "subjects": some_subjects}
+            yield from _read(connection, chosen, aggregation, asked)
 
 
 def read_range(
@@ -75,7 +79,7 @@ def hours_between(connection: Connection, tables: UsageTables, meter: str, start
     hours = tables.meter_hours
     chosen = select(hours.c.hour_us).where(hours.c.meter == meter).order_by(hours.c.hour_us)
     within = chosen.where(hours.c.hour_us >= start_us, hours.c.hour_us < end_us)
-    return list(connection.execute(within).scalars())
+    return list(connection.execute(within).scalars().all())
 
 
 def delete_rectangle(
@@ -118,12 +122,22 @@ def state_rows(states: pa.Table, meter: str, aggregation: Aggregation, table: Ta
     return list(zip(*(columns.get(column.name, repeat(None)) for column in table.columns), strict=False))
 
 
+@lru_cache(maxsize=STATEMENTS_MAX)
+def _rectangle(table: Table, columns: tuple[str, ...]) -> Select[Any]:
+    """The states at `hours` of `subjects` of `meter`; built once, as building takes long beside a look-up."""
+    chosen = select(*(table.c[name] for name in (*KEYS, *columns))).where(table.c.meter == bindparam("meter"))
+    is_asked = (table.c[name].in_(bindparam(key, expanding=True)) for name, key in _RECTANGLE)
+    return chosen.where(*is_asked)
+
+
 def _select(table: Table, meter: str, aggregation: Aggregation) -> Select[Any]:
     return select(*(table.c[name] for name in (*KEYS, *aggregation.columns))).where(table.c.meter == meter)
 
 
-def _read(connection: Connection, chosen: Select[Any], aggregation: Aggregation) -> Iterator[pa.Table]:
-    result = connection.execute(chosen.execution_options(yield_per=FETCH_ROWS))
+def _read(
+    connection: Connection, chosen: Select[Any], aggregation: Aggregation, asked: Mapping[str, Any] = _NOTHING_ASKED
+) -> Iterator[pa.Table]:
+    result = connection.execute(chosen, asked, execution_options={"yield_per": FETCH_ROWS})
     for rows in result.partitions():
         yield _packed_states(rows, aggregation) if is_packed(aggregation) else _states(rows, aggregation)
 

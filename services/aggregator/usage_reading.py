@@ -15,7 +15,10 @@ from services.aggregator.corrections.force import Force
 from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.usage_log import read_batches
 from services.aggregator.usage_table import HOUR_US, usage_tables
-from services.eventstore.event import Position
+from services.eventstore.event import Position, RecordedEvent
+
+READ_ROWS_MAX = 250_000
+"""Usage events of the log that are decoded at once; most of them are not asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,23 @@ def _read_log(source: UsageSnapshot, extent: Extent, columns: Sequence[str], gap
     places = batches_between(
         source.connection, source.tables, asked.start_us, asked.end_us, after=gap.after, until=gap.until
     )
-    for events in read_batches(source.store, [place for place in places if _may_hold(place, asked)]):
-        for usage in usage_tables(events, columns):
+    for events in _told(source, [place for place in places if _may_hold(place, asked)]):
+        for usage in usage_tables(events, columns, READ_ROWS_MAX):
             chosen = usage.filter(is_within(usage, asked))
             if chosen.num_rows:
                 yield chosen
+
+
+def _told(source: UsageSnapshot, places: Sequence[BatchPlace]) -> Iterator[Sequence[RecordedEvent]]:
+    """The events at these places; the snapshot's tally hears how many usage events they are, and when they are done."""
+    if source.tally is None:
+        yield from read_batches(source.store, places)
+        return
+    counts = {place.position: place.usage_event_count for place in places}
+    source.tally.expect(sum(counts.values()))
+    for events in read_batches(source.store, places):
+        yield events
+        source.tally.looked_at(sum(counts[event.position] for event in events))
 
 
 def is_within(usage: pa.Table, extent: Extent) -> pa.ChunkedArray:
@@ -96,10 +111,15 @@ def is_within(usage: pa.Table, extent: Extent) -> pa.ChunkedArray:
         chosen = pc.and_(chosen, pc.is_in(usage["hour_us"], pa.array(extent.hours, pa.int64())))
     for name, texts in (("subject", extent.subjects), ("type", extent.types)):
         if texts:
-            column = usage[name].combine_chunks()
-            is_asked = pc.is_in(column.dictionary, pa.array(texts, pa.utf8())).take(column.indices)
-            chosen = pc.and_(chosen, is_asked)
+            chosen = pc.and_(chosen, _is_one_of(usage[name].combine_chunks(), texts))
     return chosen
+
+
+def _is_one_of(column: pa.DictionaryArray, texts: Sequence[str]) -> pa.Array:
+    is_asked = pc.is_in(column.dictionary, pa.array(texts, pa.utf8()))
+    codes = pc.indices_nonzero(is_asked)
+    # To compare with the one that is asked for is much faster than to look up each, and is the common case.
+    return pc.equal(column.indices, codes[0].cast(pa.int32())) if len(codes) == 1 else is_asked.take(column.indices)
 
 
 def _may_hold(place: BatchPlace, extent: Extent) -> bool:

@@ -27,8 +27,10 @@ _HOURS_BELOW = 20_000_000
 _ROWS = pa.array(range(BATCH_ROWS_MAX), pa.int64())
 
 
-def usage_tables(events: Sequence[RecordedEvent], columns: Sequence[str]) -> Iterator[pa.Table]:
-    """Tables of the usage events in `events`, in their order, none much above the bounds.
+def usage_tables(
+    events: Sequence[RecordedEvent], columns: Sequence[str], rows_max: int = USAGE_EVENTS_MAX
+) -> Iterator[pa.Table]:
+    """Tables of the usage events in `events`, in their order, none much above `rows_max` and DECODED_BYTES_MAX.
 
     Columns: `at_us`, `hour_us` (its hour's first microsecond), `position` and `row` (int64), then `columns`:
     RECORDED_AT, or as usage_batch names them, null where a usage event has no such property. Dictionaries are shared by
@@ -41,7 +43,7 @@ def usage_tables(events: Sequence[RecordedEvent], columns: Sequence[str]) -> Ite
         assert isinstance(message, UsageRecorded)
         batches.append(_batch_table(event, decode_usage(message), columns))
         rows, size = rows + batches[-1].num_rows, size + batches[-1].nbytes
-        if rows >= USAGE_EVENTS_MAX or size >= DECODED_BYTES_MAX:
+        if rows >= rows_max or size >= DECODED_BYTES_MAX:
             yield _joined(batches, columns)
             batches, rows, size = [], 0, 0
     if batches:

@@ -1,6 +1,8 @@
 """The projection "usage_windows": meters, and the usage of each, hour by hour."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
 import pyarrow as pa
@@ -17,9 +19,10 @@ from services.aggregator.corrections.effect import is_held
 from services.aggregator.corrections.recounting import recount_area, recount_meters
 from services.aggregator.corrections.touching import fold_change, touched_by
 from services.aggregator.counting import columns_counted
+from services.aggregator.counting_progress import CountingProgress, CountingStep
 from services.aggregator.definition import Definition
-from services.aggregator.meter import MeterEvent
-from services.aggregator.meter_changes import changes_of, last_said, to_recount
+from services.aggregator.meter import MeterEvent, meter_stream
+from services.aggregator.meter_changes import MeterChange, changes_of, last_said, to_recount
 from services.aggregator.meter_rows import fold_meter, read_definitions
 from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.store_states import store_usage
@@ -45,8 +48,10 @@ class UsageWindows:
     version = 3
     categories = frozenset({"usage", "meter", "period", "correction", "backfill"})
 
-    def __init__(self, store: EventStore) -> None:
+    def __init__(self, store: EventStore, progress: CountingProgress | None = None) -> None:
+        """`progress` is told how far counts of earlier usage are; None: nobody asks."""
         self._store = store
+        self._progress = progress or CountingProgress()
 
     def tables(self, metadata: MetaData, suffix: str) -> UsageTables:
         """Declare the tables of one generation."""
@@ -63,14 +68,29 @@ class UsageWindows:
             fold_change(connection, tables, recorded)
         meters = read_definitions(connection, tables)
         changes = changes_of(meter_events)
-        for since_us, changed in to_recount(changes, meters).items():
-            # This fold's usage is not listed yet: it is merged in below.
-            recount_meters(at_end, changed, since_us)
-        _fold_usage(at_end, meters, _of_category(events, "usage"))
-        for change in last_said(changes):
-            note_touched_since(connection, tables, change.since_us, change.position)
-        _recount_corrected(at_end, meters, corrections)
+        with self._counting(at_end, changes, corrections) as source:
+            for since_us, changed in to_recount(changes, meters).items():
+                # This fold's usage is not listed yet: it is merged in below.
+                _begin(source, CountingStep.COUNTING)
+                recount_meters(source, changed, since_us)
+            _fold_usage(at_end, meters, _of_category(events, "usage"))
+            for change in last_said(changes):
+                note_touched_since(connection, tables, change.since_us, change.position)
+            if corrections:
+                _recount_corrected(source, meters, corrections)
         fold_closings(connection, tables, _of_category(events, "period"))
+
+    @contextmanager
+    def _counting(
+        self, source: UsageSnapshot, changes: Sequence[MeterChange], corrections: Sequence[RecordedEvent]
+    ) -> Iterator[UsageSnapshot]:
+        """The same source, whose reading is told to who waits for what these events say about earlier usage."""
+        if not changes and not corrections:
+            yield source
+            return
+        streams = [*(meter_stream(change.slug) for change in changes), *(recorded.stream for recorded in corrections)]
+        with self._progress.counting(source.position, dict.fromkeys(streams)) as tally:
+            yield replace(source, tally=tally)
 
 
 def _fold_usage(source: UsageSnapshot, meters: Sequence[Definition], events: Sequence[RecordedEvent]) -> None:
@@ -97,9 +117,16 @@ def _without_held(source: UsageSnapshot, usage: pa.Table) -> pa.Table:
 def _recount_corrected(
     source: UsageSnapshot, meters: Sequence[Definition], corrections: Iterable[RecordedEvent]
 ) -> None:
+    _begin(source, CountingStep.SEARCHING)
     area = Area.of(_noted(source, corrections))
     if area is not None:
+        _begin(source, CountingStep.COUNTING)
         recount_area(source, area, meters)
+
+
+def _begin(source: UsageSnapshot, step: CountingStep) -> None:
+    if source.tally is not None:
+        source.tally.begin(step)
 
 
 def _noted(source: UsageSnapshot, corrections: Iterable[RecordedEvent]) -> Iterator[pa.Table]:

@@ -49,7 +49,8 @@ class Aggregation:
     None when there is none.
 
     What is `is_from_usage` is no sum of its hours: whole hours do not answer it, usage events do (see raw_states.py).
-    What does not keep hours has no hour states at all.
+    What does not keep hours has no hour states at all. What `merges_late` has about as many states as usage events,
+    however often they are merged: `usage_states` leaves them as they are, and whoever gathers many merges them.
     """
 
     name: AggregationName
@@ -59,3 +60,4 @@ class Aggregation:
     empty: str | None = None
     is_from_usage: bool = False
     keeps_hours: bool = True
+    merges_late: bool = False

@@ -1,26 +1,26 @@
 """Percentile: of n numbers in order the one at rank ceil(p / 100 * n), which is the nearest rank, exact.
 
-A state is one different number and how many usage events say it, so the number is one of its keys.
+A state is one number and how many usage events say it; when they are merged, each different number of a key is one.
 """
 
 from collections.abc import Sequence
 from decimal import Decimal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.aggregator.aggregations.aggregation import Aggregation, AggregationName, Merge
 from services.aggregator.aggregations.grouping import group, key_codes, with_value
-from services.aggregator.decimal_column import NUMBER, decimal_texts
+from services.aggregator.aggregations.ranking import Integers, distinct, first_rows, has_few_keys, numbers_at
+from services.aggregator.decimal_column import NUMBER, decimal_texts, from_trillionths, trillionths
 from services.kernel.errors import RuleViolated
 from services.kernel.quantity import FRACTION_DIGITS_MAX
 
 NUMBERS_MAX = 3_000_000
 """Different numbers, over all windows and groups, that are held at once: half a gigabyte while they are merged."""
 
-# Half as wide as NUMBER, and wide enough for the number of one usage event: grouped in a third of the time.
+# Half as wide as NUMBER, and wide enough for the number of one usage event.
 _NARROW = pa.decimal128(38, FRACTION_DIGITS_MAX)
 _WHOLE = 100 * 10**FRACTION_DIGITS_MAX
 
@@ -37,54 +37,77 @@ def percentile(percent: str) -> Aggregation:
 
 def _of(quantities: Merge) -> Aggregation:
     return Aggregation(
-        AggregationName.PERCENTILE, ("number", "count"), _merge, quantities, is_from_usage=True, keeps_hours=False
+        AggregationName.PERCENTILE,
+        ("number", "count"),
+        _merge,
+        quantities,
+        is_from_usage=True,
+        keeps_hours=False,
+        merges_late=True,
     )
 
 
 def _merge(states: pa.Table, keys: Sequence[str]) -> pa.Table:
-    place = states.schema.get_field_index("number")
-    narrow = states.set_column(place, "number", states["number"].cast(_NARROW))
-    merged = group(narrow, [*keys, "number"], {"count": "sum"})
+    numbers = _narrow(states)
+    integers = trillionths(numbers)
+    merged = _grouped(states, keys, numbers) if integers is None else _joined(states, keys, integers)
     if merged.num_rows > NUMBERS_MAX:
         raise RuleViolated(
             f"a percentile over more than {NUMBERS_MAX} different numbers; narrow the range, or ask for fewer subjects",
             reason="TOO_MANY_NUMBERS",
         )
+    return merged
+
+
+def _grouped(states: pa.Table, keys: Sequence[str], numbers: pa.Array) -> pa.Table:
+    """One row a key and different number, with the sum of its counts."""
+    narrow = states.set_column(states.schema.get_field_index("number"), "number", numbers)
+    merged = group(narrow, [*keys, "number"], {"count": "sum"})
     return merged.set_column(len(keys), "number", merged["number"].cast(NUMBER))
+
+
+def _joined(states: pa.Table, keys: Sequence[str], integers: Integers) -> pa.Table:
+    """The same of numbers that fit 64 bits, in a third of the memory."""
+    rows, different, counts = distinct(key_codes(states, keys).to_numpy(), integers, states["count"].to_numpy())
+    merged = states.select(list(keys)).combine_chunks().take(pa.array(rows))
+    return merged.append_column("number", from_trillionths(different).cast(NUMBER)).append_column("count", [counts])
 
 
 def _at_rank(states: pa.Table, keys: Sequence[str], parts: int) -> pa.Table:
     """One row a key: the number at its rank; `parts` of _WHOLE lie at or below it. A number may come more than once."""
-    codes = key_codes(states, keys)
-    order = _order(codes, states["number"].cast(_NARROW).combine_chunks())
-    counted = np.cumsum(states["count"].combine_chunks().take(order).to_numpy())
-    ends = np.cumsum(np.bincount(codes.to_numpy())) - 1
+    codes, numbers = key_codes(states, keys).to_numpy(), _narrow(states)
+    integers = trillionths(numbers)
+    if integers is None or not has_few_keys(codes):
+        return _at_rank_in_order(states, keys, parts, _order(codes, numbers, integers))
+    # Python's integers, because parts times counts passes 64 bits.
+    chosen = numbers_at(codes, integers, states["count"].to_numpy(), lambda count: -(-parts * count // _WHOLE))
+    of_keys = states.select(list(keys)).take(pa.array(first_rows(codes)))
+    return with_value(of_keys, keys, decimal_texts(from_trillionths(chosen)))
+
+
+def _at_rank_in_order(states: pa.Table, keys: Sequence[str], parts: int, order: Integers) -> pa.Table:
+    """The same for any number of keys and any numbers; `order` has the rows by key, then number."""
+    ordered = states.take(pa.array(order))
+    codes, counted = key_codes(ordered, keys).to_numpy(), np.cumsum(ordered["count"].to_numpy())
+    ends = np.cumsum(np.bincount(codes)) - 1
     until = counted[ends] if len(ends) else counted
     before = np.concatenate(([0], until[:-1]))[: len(until)]
-    # Python's integers, because parts times counts passes 64 bits.
     ranks = [-(-parts * count // _WHOLE) for count in (until - before).tolist()]
-    rows = np.searchsorted(counted, before + np.array(ranks, np.int64), side="left")
-    chosen = states.take(order.take(pa.array(rows)))
+    chosen = ordered.take(pa.array(np.searchsorted(counted, before + np.array(ranks, np.int64), side="left")))
     return with_value(chosen, keys, decimal_texts(chosen["number"]))
 
 
-def _order(codes: pa.Array, numbers: pa.Array) -> pa.Array:
-    """The rows by key, then number."""
-    integers = _integers(numbers)
+def _order(codes: Integers, numbers: pa.Array, integers: Integers | None) -> Integers:
+    """The rows by key, then number; 64-bit integers are put in order five times as fast as decimals."""
     if integers is not None:
-        return pa.array(np.lexsort((integers, codes.to_numpy())))
+        return np.lexsort((integers, codes))
     keys = [("code", "ascending"), ("number", "ascending")]
-    return pc.sort_indices(pa.table({"code": codes, "number": numbers}), sort_keys=keys)
+    ordered = pc.sort_indices(pa.table({"code": codes, "number": numbers}), sort_keys=keys)
+    return np.asarray(ordered.to_numpy(), np.int64)
 
 
-def _integers(numbers: pa.Array) -> npt.NDArray[np.int64] | None:
-    """The numbers in units of a trillionth, when all fit 64 bits; these are put in order five times as fast."""
-    buffer = numbers.buffers()[1]
-    if buffer is None:
-        return None
-    halves = np.frombuffer(buffer, np.int64)[2 * numbers.offset : 2 * (numbers.offset + len(numbers))].reshape(-1, 2)
-    low, high = halves[:, 0], halves[:, 1]
-    return low if np.array_equal(high, low >> 63) else None
+def _narrow(states: pa.Table) -> pa.Array:
+    return states["number"].cast(_NARROW).combine_chunks()
 
 
 def _asks_without_percentile(_states: pa.Table, _keys: Sequence[str]) -> pa.Table:
