@@ -1,7 +1,7 @@
 """The database of read models: one serialised writer, many readers with one snapshot each."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from services.kernel.clock import monotonic_s
 from services.kernel.errors import InvalidInput, TimedOut, Unavailable
 from services.projection.database_sqlite import SqliteTables
 from services.projection.database_url import FIELD, is_postgres
@@ -17,6 +18,8 @@ from services.projection.owner_lock import Follows
 WRITE_TIMEOUT_S = 30.0
 FOLD_WAIT_S = 3_600.0
 """A fold waits for a neighbour's: one that counts much usage anew takes minutes, and is no failure of the other."""
+REST_S = 3.0
+"""How long a process that cannot do what the leading one does leaves that to others; those look once a second."""
 OWNER = "tables"
 """Whose the read models are when nobody says it."""
 
@@ -31,6 +34,8 @@ class Backend(Protocol):
     readers: Engine
     writer: Engine
     is_shared: bool
+    term: int
+    """Counts the sessions that could write: as long as it is the same, no other process has written."""
 
     def translated(self) -> AbstractContextManager[None]:
         """Raise the database's errors as errors that a caller can act on."""
@@ -38,8 +43,11 @@ class Backend(Protocol):
     def writing_process(self) -> str:
         """The process that writes, where read models are shared; empty when none does."""
 
-    def alone(self, what: str, wait_s: float) -> AbstractContextManager[None]:
-        """While no other process that shares the read models does `what`; the database ends a wait of `wait_s`."""
+    def alone(self, what: str, wait_s: float) -> AbstractContextManager[Callable[[], None]]:
+        """While no other process that shares the read models does `what`; the database ends a wait of `wait_s`.
+
+        It gives what raises Unavailable when another may have begun meanwhile.
+        """
 
     def close(self) -> None:
         """Let go of files and connections."""
@@ -56,6 +64,7 @@ class Database:
         self._writing = threading.Lock()
         self._is_closed = False
         self._is_leading = not backend.is_shared
+        self._rests_until_s = 0.0
 
     @staticmethod
     def open(url: str, owner: str = OWNER, *, is_shared: bool = False) -> "Database":
@@ -77,6 +86,11 @@ class Database:
         """Whether this process was the one that writes when it was last looked at."""
         return self._is_leading
 
+    @property
+    def term(self) -> int:
+        """Read inside two of its transactions, it tells whether another process can have written between them."""
+        return self._backend.term
+
     def leads(self) -> bool:
         """Whether this process is the one that writes; takes that place when nobody has it."""
         if not self._backend.is_shared or not self._writing.acquire(blocking=False):
@@ -96,6 +110,16 @@ class Database:
         with self._backend.translated():
             return self._backend.writing_process()
 
+    def step_aside(self) -> None:
+        """Let another process write, if there is one that can; this one tries again after REST_S."""
+        if self._backend.is_shared and self._writing.acquire(blocking=False):
+            try:
+                self._is_leading = False
+                self._rests_until_s = monotonic_s() + REST_S
+                self._backend.writer.dispose()
+            finally:
+                self._writing.release()
+
     def require_leading(self) -> None:
         """For what only the process that writes can do: raises Follows, which names that process."""
         if not self._is_leading:
@@ -106,11 +130,15 @@ class Database:
             )
 
     @contextmanager
-    def alone(self, what: str, wait_s: float) -> Iterator[None]:
-        """While no other process that shares the read models does `what`. Raises TimedOut after `wait_s`."""
+    def alone(self, what: str, wait_s: float) -> Iterator[Callable[[], None]]:
+        """While no other process that shares the read models does `what`. Raises TimedOut after `wait_s`.
+
+        It gives what is to be called before the last step: it raises Unavailable when another may have begun, because
+        the database is not sure of this process any more.
+        """
         self._require_open()
-        with self._backend.alone(what, wait_s):
-            yield
+        with self._backend.alone(what, wait_s) as require_alone:
+            yield require_alone
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -127,6 +155,7 @@ class Database:
         try:
             self._require_open()
             with self._backend.translated(), self._backend.writer.begin() as connection:
+                self._is_leading = True  # who got a session holds the lock, also when another had it in between
                 yield connection
         except Follows:
             self._is_leading = False
@@ -143,7 +172,7 @@ class Database:
     def _takes_the_lead(self) -> bool:
         """A session that holds the lock is a look away; another one is tried only when nobody holds it."""
         with self._backend.translated():
-            if not self._is_leading and self._backend.writing_process():
+            if not self._is_leading and (monotonic_s() < self._rests_until_s or self._backend.writing_process()):
                 return False
             try:
                 with self._backend.writer.connect():

@@ -5,8 +5,9 @@ new session writes nothing before it holds the lock again. Shared read models ar
 one of which takes the lock when it is free.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import MappingProxyType
 from typing import Any, Final
 
 import psycopg
@@ -52,6 +53,10 @@ _SESSION: Final = {
     "tcp_keepalives_count": "3",
 }
 
+_LEADING: Final = {"idle_session_timeout": "15s"}
+"""Who leads looks after its session every few seconds. One that stands still, while its machine goes on to answer for
+it, leaves the lead to another; in the midst of a transaction, when that has been idle for too long."""
+
 
 class PostgresTables:
     """Snapshots are REPEATABLE READ and read only; the writer is one session, which holds the owner's lock."""
@@ -64,11 +69,13 @@ class PostgresTables:
         holds the lock.
         """
         self.is_shared = is_shared
+        self.term = 0
         self._address = TablesAddress.parse(url, owner)
         self._lock = OwnerLock(self._address)
-        self.writer = _engine(self._address, 1)
+        self.writer = _engine(self._address, 1, _LEADING if is_shared else {})
         self.readers = _engine(self._address, READERS_MAX)
         self._lock.take_when_connected(self.writer, 0 if is_shared else LOCK_TIMEOUT_S, is_shared=is_shared)
+        event.listen(self.writer, "connect", self._begin_term)
         _read_only_when_connected(self.readers)
         try:
             with self.translated():
@@ -94,16 +101,26 @@ class PostgresTables:
             return self._lock.holder(connection)
 
     @contextmanager
-    def alone(self, what: str, wait_s: float) -> Iterator[None]:
+    def alone(self, what: str, wait_s: float) -> Iterator[Callable[[], None]]:
         """As in `Backend`."""
         lock = OwnerLock(self._address, what)
         with ExitStack() as held:
             with self.translated():
-                connection = held.enter_context(held.enter_context(_brief(self._address)).begin())
+                connection = held.enter_context(held.enter_context(_brief(self._address)).connect())
+                held.callback(connection.invalidate)  # nothing is written: who lost the session by then lost nothing
                 is_held = lock.is_taken_in_transaction(connection, wait_s)
             if not is_held:
                 raise TimedOut(f"{what}: another replica was at it for longer than the call's deadline; repeat later")
-            yield
+
+            def require_alone() -> None:
+                with self.translated():
+                    connection.exec_driver_sql("SELECT 1")  # the lock is held as long as its session answers
+
+            yield require_alone
+
+    def _begin_term(self, _connection: Any, _record: Any) -> None:
+        """Who connects to write has the lock by then."""
+        self.term += 1
 
     def _prepare(self) -> None:
         """Nobody who shares the read models has them before they are prepared, by one at a time."""
@@ -127,8 +144,8 @@ class PostgresTables:
         create_table(connection)
 
 
-def _engine(address: TablesAddress, connections_max: int) -> Engine:
-    """A pool whose connections live in the owner's schema, and are looked after before each use."""
+def _engine(address: TablesAddress, connections_max: int, more: Mapping[str, str] = MappingProxyType({})) -> Engine:
+    """A pool whose connections live in the owner's schema, and are looked after before each use; `more` settings."""
     engine = create_engine(
         "postgresql+psycopg://",
         creator=lambda: _connected(address),
@@ -141,7 +158,7 @@ def _engine(address: TablesAddress, connections_max: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
-        settings = {**_SESSION, "application_name": session_name(), "search_path": f'"{address.schema}"'}
+        settings = {**_SESSION, **more, "application_name": session_name(), "search_path": f'"{address.schema}"'}
         calls = ", ".join("set_config(%s, %s, false)" for _ in settings)
         connection.execute(f"SELECT {calls}", [text for setting in settings.items() for text in setting])
         connection.commit()

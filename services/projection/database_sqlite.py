@@ -3,7 +3,7 @@
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,7 @@ class SqliteTables:
     """A file lock keeps every other process out; it is gone with the process that holds it."""
 
     is_shared = False
+    term = 1
 
     def __init__(self, file: str, url: str) -> None:
         """Open or create; raises RuleViolated when another process has the file open."""
@@ -54,9 +55,9 @@ class SqliteTables:
         return ""
 
     @contextmanager
-    def alone(self, _what: str, _wait_s: float) -> Iterator[None]:
+    def alone(self, _what: str, _wait_s: float) -> Iterator[Callable[[], None]]:
         """As in `Backend`: there is no other process."""
-        yield
+        yield lambda: None
 
     def close(self) -> None:
         """Let go of the file."""

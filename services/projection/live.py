@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from services.eventstore.event import BEGINNING, Position, RecordedEvent
 from services.eventstore.store import EventStore
-from services.kernel.errors import TimedOut, Unavailable
+from services.kernel.errors import Conflict, TimedOut, Unavailable
 from services.kernel.failpoint import fail_at
 from services.projection.bookkeeping import create_bookkeeping, drop_generation
 from services.projection.database import Database
@@ -134,6 +134,14 @@ class LiveTables(Generic[T]):
             self._table_sets[generation.number] = TableSet.of(self._projection, generation)
         return self._table_sets[generation.number]
 
+    def require_standing(self, connection: Connection) -> None:
+        """Raises Conflict when another process has folded, or swapped, since this one did: it led in between."""
+        standing, known = live_generation(connection, self._projection.name), self.generation
+        if standing is None or (standing.number, standing.position) != (known.number, known.position):
+            raise Conflict(
+                f'the tables of projection "{self._projection.name}" were folded by another replica meanwhile; repeat'
+            )
+
     def parked_events(self, after: Position, limit: int) -> tuple[ParkedEvent, ...]:
         """Up to `limit` parked events behind a position, in log order."""
         if self._folder is None:
@@ -151,6 +159,7 @@ class LiveTables(Generic[T]):
         """Let a rebuilt generation, folded as far as this one, answer from now on. The caller holds `folding`."""
         old = self.generation
         with self._database.write() as connection:
+            self.require_standing(connection)
             make_live(connection, rebuilt)
             forget_held(connection, rebuilt)
             drop_generation(connection, self._projection, old)

@@ -29,6 +29,7 @@ _REMEDIES: Final = {
     ),
     "57014": ("DATABASE_SLOW", "took too long, so the server ended the statement; see what loads it"),
     "55P03": ("DATABASE_BUSY", "are locked by somebody outside Meterlog; end that session, then repeat"),
+    "42P01": ("TABLES_GONE", "are gone: somebody dropped them; start the service again, and they are folded anew"),
     "25006": ("DATABASE_READ_ONLY", "are on a server that takes no writes; give the URL of the primary"),
 }
 """Reason and remedy by SQLSTATE."""

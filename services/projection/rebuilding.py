@@ -163,6 +163,7 @@ class Rebuilding(Generic[T]):
                 self._require_not_ahead(rebuild)
                 rebuild.fold_until(self._live.position, progress)
                 connection = snapshot.enter_context(self._workshop.database.read())
+                self._live.require_standing(connection)
                 live = self._live.tables_in(connection)
                 live_digest, rebuilt_digest = live.digest(connection), rebuild.table_set.digest(connection)
                 is_equal = live_digest == rebuilt_digest

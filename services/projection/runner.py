@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Generic, TypeVar
 
 import structlog
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from meterlog.events.v1.projection_pb2 import ProjectionEventSkipped
 from services.eventstore.event import BEGINNING, Batch, CaughtUp, Position
 from services.eventstore.store import EventStore
-from services.kernel.errors import NotFound, RuleViolated
+from services.kernel.errors import NotFound, RuleViolated, TimedOut, Unavailable
 from services.projection.arrivals import Arrivals
 from services.projection.blame import CannotFold
 from services.projection.database import Database
@@ -82,8 +82,9 @@ class ProjectionRunner(Generic[T]):
 
         Raises RuleViolated (LOG_REWOUND) when the log is not the one that was folded.
         """
-        if self._database.leads():
-            self._take_over()
+        with suppress(Follows):  # another one was quicker
+            if self._database.leads():
+                self._take_over()
         self._thread.start()
         self._watch.start()
 
@@ -245,6 +246,9 @@ class ProjectionRunner(Generic[T]):
                 self._lead(stop)
             except Follows:
                 log.warning("another replica folds now", projection=self.name)
+            except (Unavailable, TimedOut):
+                self._database.step_aside()  # what this one cannot reach, another may
+                raise
         else:
             self._is_folding = False
             self._thread.well()

@@ -20,6 +20,7 @@ def configure_logs(settings: Settings, service: str) -> None:
     level = _LEVELS[settings.choice("METERLOG_LOG_LEVEL", tuple(_LEVELS))]
     is_json = settings.choice("METERLOG_LOG_FORMAT", ("console", "json")) == "json"
     renderer = _as_json if is_json else structlog.dev.ConsoleRenderer(colors=False)
+    logging.getLogger("sqlalchemy").setLevel(logging.CRITICAL)  # of connections that are gone, whose users say so
     structlog.configure(
         processors=[
             _naming(service),

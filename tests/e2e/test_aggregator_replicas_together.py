@@ -1,13 +1,14 @@
 """Three replicas of the aggregator: whichever is asked, it says and does the same; restarted one by one, none fails."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from decimal import Decimal
 from functools import partial
 from itertools import count
-from threading import Barrier, Event
+from threading import Event
 
 import grpc
+import psycopg
 import pytest
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
@@ -18,7 +19,9 @@ from meterlog.aggregator.v1.correction_pb2_grpc import CorrectionServiceStub
 from meterlog.aggregator.v1.storage_pb2_grpc import UsageStorageServiceStub
 from meterlog.common.v1 import projection_pb2 as projections
 from meterlog.common.v1.projection_pb2_grpc import ProjectionServiceStub
+from services.aggregator.corrections.turn import DECIDING
 from services.kernel.timestamp import to_timestamp
+from services.projection.database import Database
 from tests.crash.metering.service_process import ServiceProcess
 from tests.replicas_room import (
     CALL_TIMEOUT_S,
@@ -58,7 +61,7 @@ def test_a_meter_created_through_a_replica_that_follows_counts_there_when_the_ca
 
 def test_two_replacing_backfills_closed_at_once_through_two_replicas_count_once(calm: Replicas) -> None:
     calm.record(some_usage("before", 0, LOADED, ["twice"]))
-    for turn in range(3):
+    for turn in range(2):
         keys = [f"at_once_{turn}_{number}" for number in range(2)]
         for number, key in enumerate(keys):
             opened = corrections.OpenBackfillRequest(
@@ -72,7 +75,10 @@ def test_two_replacing_backfills_closed_at_once_through_two_replicas_count_once(
             with calm.channel(calm.members[0]) as channel:
                 CorrectionServiceStub(channel).OpenBackfill(opened, timeout=CALL_TIMEOUT_S)
             calm.record(some_usage(f"load{turn}{number}", 0, LOADED, ["twice"]), backfill=key)
-        at_once([partial(close_backfill, calm, *each) for each in zip(calm.followers(), keys, strict=True)])
+        with ExitStack() as closing, somebody_decides(calm):
+            for process, key in zip(calm.followers(), keys, strict=True):
+                closing.enter_context(beside(partial(close_backfill, calm, process, key), key))
+            until(lambda: waiting_for_their_turn(calm) == 2, "both wait for their turn")
         head = calm.log().head
         said = [calm.ask(process, at_least=head, meter="calls").totals["twice"] for process in calm.members]
         assert said == [str(LOADED)] * len(calm.members)
@@ -84,16 +90,22 @@ def close_backfill(replicas: Replicas, process: ServiceProcess, key: str) -> Non
         CorrectionServiceStub(channel).CloseBackfill(request, timeout=CALL_TIMEOUT_S)
 
 
-def at_once(calls: list[Callable[[], None]]) -> None:
-    barrier = Barrier(len(calls))
+@contextmanager
+def somebody_decides(replicas: Replicas) -> Iterator[None]:
+    """As though another replica were deciding about usage."""
+    database = Database.open(replicas.fleet.tables, "aggregator", is_shared=True)
+    try:
+        with database.alone(DECIDING, CALL_TIMEOUT_S):
+            yield
+    finally:
+        database.close()
 
-    def run(call: Callable[[], None]) -> None:
-        barrier.wait(CALL_TIMEOUT_S)
-        call()
 
-    with ExitStack() as threads:
-        for call in calls:
-            threads.enter_context(beside(partial(run, call), "one of several calls"))
+def waiting_for_their_turn(replicas: Replicas) -> int:
+    with psycopg.connect(replicas.fleet.tables) as server:
+        waiting = server.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        (found,) = waiting.fetchone() or (0,)
+    return int(found)
 
 
 def test_the_pages_of_an_answer_may_come_from_any_replica(calm: Replicas) -> None:

@@ -176,17 +176,6 @@ def test_one_that_follows_notices_that_its_log_is_another(bench: Replicas) -> No
     assert not stranger.runner.is_ready()
 
 
-def test_what_one_replica_does_alone_waits_for_the_others(bench: Replicas) -> None:
-    first, second = bench.join(), bench.join()
-    with first.database.alone("deciding", WAIT_S):
-        with pytest.raises(TimedOut, match="another replica"), second.database.alone("deciding", 0.05):
-            pytest.fail("both at once")
-        with second.database.alone("something else", WAIT_S):
-            pass
-    with second.database.alone("deciding", WAIT_S):
-        pass
-
-
 def test_who_writes_when_nobody_leads_leads(bench: Replicas) -> None:
     first, second = (Database.open(bench.url, is_shared=True) for _ in range(2))
     assert first.leads()
@@ -277,14 +266,3 @@ class CutOff:
     def _require_way(self) -> None:
         if self.is_cut_off:
             raise Unavailable("the log is cut off")
-
-
-def test_who_was_alone_and_was_cut_off_hears_of_it_before_the_last_step(
-    bench: Replicas, administrator: psycopg.Connection
-) -> None:
-    first, second = bench.join(), bench.join()
-    with first.database.alone("deciding", WAIT_S) as require_alone:
-        require_alone()
-        end_sessions_that_fold(administrator)
-        with second.database.alone("deciding", WAIT_S), pytest.raises(Unavailable):
-            require_alone()

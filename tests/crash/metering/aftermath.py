@@ -17,7 +17,7 @@ from services.kernel.clock import SystemClock, monotonic_s
 from tests.crash.inspection import read_log, unverified
 from tests.crash.law import Law, Violation, broken
 from tests.crash.metering.archive_laws import archive_violations
-from tests.crash.metering.calls import CALL_TIMEOUT_S, until_answered
+from tests.crash.metering.calls import CALL_TIMEOUT_S, of_leader, until_answered
 from tests.crash.metering.desk import rebuilt
 from tests.crash.metering.doors import Usage, rows
 from tests.crash.metering.fleet import Fleet
@@ -109,17 +109,21 @@ class Aftermath:
 
     def _asked_again(self, log: PlainLog) -> list[Violation]:
         """Everything once more to ingest; everything of everybody from the aggregator, now and as of some positions."""
-        plain, aggregator = PlainCount(log), self._fleet.aggregator.address
-        meters = self._meters(aggregator)
+        plain = PlainCount(log)
+        meters = self._meters(self._fleet.aggregator_addresses[0])
         told = [each for part in _parts(log) for each in self._sent_again(part)]
-        totals = [self._answer(meter, at_least=log.head) for meter in meters]
+        totals = [
+            self._answer(meter, address, at_least=log.head)
+            for address in self._fleet.aggregator_addresses
+            for meter in meters
+        ]
         then = [
-            self._answer(meter, as_of=position)
+            self._answer(meter, self._any_aggregator(), as_of=position)
             for position in self._moments(log)
             for meter in self._chance.sample(meters, AS_OF_METERS)
         ]
         hours = [
-            self._answer(meter, at_least=log.head, window=api.WINDOW_HOUR)
+            self._answer(meter, self._any_aggregator(), at_least=log.head, window=api.WINDOW_HOUR)
             for meter in meters
             if meter.aggregation != api.AGGREGATION_PERCENTILE
         ]
@@ -157,13 +161,21 @@ class Aftermath:
         return [Told(name, *each) for (name, _), each in zip(part, outcomes, strict=True)]
 
     def _answer(
-        self, meter: api.Meter, *, at_least: int = 0, as_of: int = 0, window: "api.Window.ValueType" = api.WINDOW_NONE
+        self,
+        meter: api.Meter,
+        address: str,
+        *,
+        at_least: int = 0,
+        as_of: int = 0,
+        window: "api.Window.ValueType" = api.WINDOW_NONE,
     ) -> Asked:
-        address = self._fleet.aggregator.address
         return self._answered(
             lambda: ask(address, meter, self._ledger, at_least=at_least, as_of=as_of, window=window),
             f"ask for {meter.slug}",
         )
+
+    def _any_aggregator(self) -> str:
+        return self._chance.choice(self._fleet.aggregator_addresses)
 
     def _periods(self, timeout_s: float) -> list[Violation]:
         """Every period is closed and, where it changed, restated in time; then all statements are looked at."""
@@ -178,12 +190,12 @@ class Aftermath:
         return period_violations(log, plain, self._seed)
 
     def _rebuilt(self) -> list[Violation]:
-        aggregator = self._fleet.aggregator.address
-        asked = [("usage_windows", aggregator), ("usage_periods", aggregator)]
-        asked += [("usage_dedupe", process.address) for process in self._fleet.ingests]
+        aggregators = self._fleet.aggregator_addresses
+        asked = [("usage_windows", aggregators), ("usage_periods", aggregators)]
+        asked += [("usage_dedupe", (process.address,)) for process in self._fleet.ingests]
         found = []
-        for name, address in asked:
-            comparison = rebuilt(name, address, self._ledger, self._never)
+        for name, addresses in asked:
+            comparison = rebuilt(name, addresses, self._ledger, self._never)
             if comparison is None:
                 raise Silent(f"no comparison of {name}")
             if not comparison.equal:
@@ -195,12 +207,14 @@ class Aftermath:
 
     def _compacted(self) -> list[Violation]:
         """The archive is brought up to the end of the log; what it does not list any more is deleted soon."""
-        with grpc.insecure_channel(self._fleet.aggregator.address) as channel:
-            stub = UsageStorageServiceStub(channel)
-            request = storage.CompactUsageArchiveRequest()
-            answer = self._answered(
-                lambda: stub.CompactUsageArchive(request, timeout=CALL_TIMEOUT_S), "compact the archive"
-            )
+        request = storage.CompactUsageArchiveRequest()
+        answer = self._answered(
+            lambda: of_leader(
+                self._fleet.aggregator_addresses,
+                lambda channel: UsageStorageServiceStub(channel).CompactUsageArchive(request, timeout=CALL_TIMEOUT_S),
+            ),
+            "compact the archive",
+        )
         if answer.archive.problem:
             return [Violation(Law.ARCHIVE, answer.archive.problem)]
         deadline_s = monotonic_s() + self._timeout_s

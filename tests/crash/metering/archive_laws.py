@@ -1,30 +1,27 @@
 """The law of the archive, which is read past the aggregator: its list by SQL, its files by Parquet."""
 
-import sqlite3
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from sqlalchemy import create_engine, inspect
 
 from services.kernel.clock import from_epoch_us
 from tests.crash.law import Law, Violation, broken
 from tests.crash.metering.plain_log import Name, PlainLog
 from tests.plain_usage import Event
 
+SCHEMA = "meterlog_aggregator"
+
 _FILES = "SELECT name, after, until, start_us, end_us, rows FROM usage_archive_files WHERE is_removed = 0"
 _POSITION = "SELECT position FROM usage_archive_state"
 
 
-def archive_violations(log: PlainLog, database: Path, folder: Path, *, is_tidy: bool) -> tuple[list[Violation], int]:
+def archive_violations(log: PlainLog, tables_url: str, folder: Path, *, is_tidy: bool) -> tuple[list[Violation], int]:
     """Check what is archived; also how many usage events that is. When tidy, no other file may be there."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
-        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'usage_archive_state'").fetchone():
-            return [], 0
-        position = connection.execute(_POSITION).fetchone()[0]
-        files = connection.execute(_FILES).fetchall()
+    position, files = _listed(tables_url)
     held: Counter[tuple[int, int]] = Counter()
     found: list[str] = []
     for name, *rectangle, rows in files:
@@ -42,6 +39,23 @@ def archive_violations(log: PlainLog, database: Path, folder: Path, *, is_tidy: 
         there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         found += [f"{name} belongs to nobody" for name in sorted(there - {name for name, *_ in files})]
     return broken(Law.ARCHIVE, found), held.total()
+
+
+def _listed(tables_url: str) -> tuple[int, Sequence[Any]]:
+    """Up to where usage is archived, and the files; 0 and none when nothing was ever listed."""
+    engine = create_engine(tables_url.replace("postgresql://", "postgresql+psycopg://"))
+    try:
+        with engine.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SET search_path = {SCHEMA}")
+            if not inspect(connection).has_table("usage_archive_state"):
+                return 0, ()
+            return (
+                connection.exec_driver_sql(_POSITION).scalar_one(),
+                connection.exec_driver_sql(_FILES).all(),
+            )
+    finally:
+        engine.dispose()
 
 
 def _strangers(

@@ -1,7 +1,7 @@
 """How clients of the storm call: again until there is an answer; what a killed service does to a call is no answer."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import grpc
@@ -15,6 +15,9 @@ PAUSE_S = 0.05
 NO_ANSWER = frozenset(
     {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED}
 )
+
+FOLLOWS = "REPLICA_FOLLOWS"
+"""The reason that a replica gives which is not the one to order about."""
 
 T = TypeVar("T")
 
@@ -30,9 +33,33 @@ def once(call: Callable[[], T], ledger: Ledger, what: str) -> T:
     except grpc.RpcError as error:
         code, details = error.code(), error.details()
         ledger.lose()
-        if code not in NO_ANSWER:
+        if code not in NO_ANSWER and not _follows(error):
             ledger.complain(f"{what}: {code.name}: {details}")
         raise NoAnswer(f"{code.name}: {details}") from error
+
+
+def of_leader(addresses: Sequence[str], call: Callable[[grpc.Channel], T]) -> T:
+    """The answer of the replica that folds, of those at these addresses; raises as the last of them does."""
+    *others, last = addresses
+    for address in others:
+        try:
+            with grpc.insecure_channel(address) as channel:
+                return call(channel)
+        except grpc.RpcError as error:
+            if not _may_be_another(error):
+                raise
+    with grpc.insecure_channel(last) as channel:
+        return call(channel)
+
+
+def _may_be_another(error: grpc.RpcError) -> bool:
+    return error.code() == grpc.StatusCode.UNAVAILABLE or _follows(error)
+
+
+def _follows(error: grpc.RpcError) -> bool:
+    """Whether it follows another replica; who asks them all finds that one, or there is none at the moment."""
+    values = (each.value for each in error.trailing_metadata() or ())
+    return any(FOLLOWS.encode() in value for value in values if isinstance(value, bytes))
 
 
 def until_answered(

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +15,7 @@ from meterlog.aggregator.v1.correction_pb2_grpc import CorrectionServiceStub
 from meterlog.common.v1 import projection_pb2 as projections
 from meterlog.common.v1.projection_pb2_grpc import ProjectionServiceStub
 from services.kernel.timestamp import to_timestamp
-from tests.crash.metering.calls import CALL_TIMEOUT_S, until_answered
+from tests.crash.metering.calls import CALL_TIMEOUT_S, of_leader, until_answered
 from tests.crash.metering.chances import BEGIN, DAYS, END, HOURS, REGIONS, SUBJECTS, usage_event
 from tests.crash.metering.doors import rows
 from tests.crash.metering.ledger import Ledger, Told
@@ -43,11 +43,11 @@ class Desk(threading.Thread):
     """Decides until told to stop. It is the only one who does, so what it has previewed stays as it was."""
 
     def __init__(
-        self, addresses: tuple[str, str], ledger: Ledger, seed: int, stop: threading.Event, pace_s: float
+        self, addresses: tuple[str, Sequence[str]], ledger: Ledger, seed: int, stop: threading.Event, pace_s: float
     ) -> None:
-        """`addresses` of ingest and of the aggregator."""
+        """`addresses` of ingest and of the aggregators, any of which is asked."""
         super().__init__(name="desk", daemon=True)
-        self._ingest, self._aggregator = addresses
+        self._ingest, self._aggregators = addresses
         self._ledger = ledger
         self._chance = random.Random(f"{seed}/desk")
         self._stopping = stop
@@ -185,10 +185,14 @@ class Desk(threading.Thread):
 
     def _rebuild(self) -> object:
         """Built anew beside the live one, under load; the rebuilt one takes over when it is equal, and it must be."""
-        name, address = self._chance.choice(
-            [("usage_windows", self._aggregator), ("usage_periods", self._aggregator), ("usage_dedupe", self._ingest)]
+        name, addresses = self._chance.choice(
+            [
+                ("usage_windows", self._aggregators),
+                ("usage_periods", self._aggregators),
+                ("usage_dedupe", (self._ingest,)),
+            ]
         )
-        comparison = rebuilt(name, address, self._ledger, self._stopping, projections.REBUILD_MODE_SWAP_WHEN_EQUAL)
+        comparison = rebuilt(name, addresses, self._ledger, self._stopping, projections.REBUILD_MODE_SWAP_WHEN_EQUAL)
         if comparison is not None and not comparison.equal:
             self._ledger.complain(f"{name} differs from a rebuilt one at {comparison.position}: {comparison}")
         return comparison
@@ -230,13 +234,11 @@ class Desk(threading.Thread):
         return answer
 
     def _asked(self, method: Any, request: Any) -> Any:
-        with grpc.insecure_channel(self._aggregator) as channel:
-            return until_answered(
-                lambda: method(channel)(request, timeout=CALL_TIMEOUT_S),
-                self._ledger,
-                type(request).__name__,
-                self._stopping,
-            )
+        def ask() -> Any:
+            with grpc.insecure_channel(self._chance.choice(self._aggregators)) as channel:
+                return method(channel)(request, timeout=CALL_TIMEOUT_S)
+
+        return until_answered(ask, self._ledger, type(request).__name__, self._stopping)
 
     def _next(self) -> int:
         self._number += 1
@@ -245,18 +247,17 @@ class Desk(threading.Thread):
 
 def rebuilt(
     name: str,
-    address: str,
+    addresses: Sequence[str],
     ledger: Ledger,
     stop: threading.Event,
     mode: "projections.RebuildMode.ValueType" = projections.REBUILD_MODE_COMPARE_ONLY,
 ) -> projections.RebuildComparison | None:
-    """A projection compared with one that is built anew; None when told to stop before."""
+    """A projection compared with one that is built anew, by the replica that folds; None when told to stop before."""
     request = projections.RebuildProjectionRequest(name=name, mode=mode, example_keys_max=3)
 
-    def compare() -> projections.RebuildComparison:
-        with grpc.insecure_channel(address) as channel:
-            *_, last = ProjectionServiceStub(channel).RebuildProjection(request, timeout=REBUILD_TIMEOUT_S)
+    def compare(channel: grpc.Channel) -> projections.RebuildComparison:
+        *_, last = ProjectionServiceStub(channel).RebuildProjection(request, timeout=REBUILD_TIMEOUT_S)
         comparison: projections.RebuildComparison = last.comparison
         return comparison
 
-    return until_answered(compare, ledger, f"rebuild {name}", stop, REBUILD_TIMEOUT_S)
+    return until_answered(lambda: of_leader(addresses, compare), ledger, f"rebuild {name}", stop, REBUILD_TIMEOUT_S)

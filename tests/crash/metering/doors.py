@@ -88,6 +88,10 @@ class Refused(grpc.RpcError):
         """As of a call."""
         return next(code for code in grpc.StatusCode if code.value[0] == self._refusal.code)
 
+    def trailing_metadata(self) -> tuple[Any, ...]:
+        """A batch of a stream has none."""
+        return ()
+
     def details(self) -> str:
         """As of a call."""
         return f"{self._refusal.reason}: {self._refusal.message}"

@@ -1,7 +1,8 @@
-"""The services of one storm over one log: ingest, in one process or two, and an aggregator."""
+"""The services of one storm over one log: ingest in one process or two, and an aggregator, or replicas of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.crash.metering.service_process import ServiceProcess
@@ -16,33 +17,52 @@ SETTINGS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """How many processes there are of each kind. Several aggregators share tables in PostgreSQL, at `tables_url`."""
+
+    ingests: int = 1
+    aggregators: int = 1
+    tables_url: str = ""
+
+
 class Fleet:
     """Processes with folders below one. `planted` names the bugs in each process."""
 
-    def __init__(self, folder: Path, store_url: str, ingests: int, planted: Mapping[str, Sequence[str]]) -> None:
-        settings = SETTINGS | {"METERLOG_STORE_URL": store_url}
+    def __init__(self, folder: Path, store_url: str, crew: Crew, planted: Mapping[str, Sequence[str]]) -> None:
+        self.archive = folder / "archive"
+        self._tables_url = crew.tables_url
+        settings = SETTINGS | {"METERLOG_STORE_URL": store_url, "METERLOG_ARCHIVE_URL": self.archive.as_uri()}
+        if crew.tables_url:
+            settings["METERLOG_DATABASE_URL"] = crew.tables_url
 
-        def process(service: str, name: str) -> ServiceProcess:
-            return ServiceProcess(service, name, folder, settings, planted.get(name, ()))
+        def processes(service: str, names: Sequence[str]) -> list[ServiceProcess]:
+            is_replica = len(names) > 1
+            return [
+                ServiceProcess(service, name, folder, settings, planted.get(name, ()), is_replica=is_replica)
+                for name in names
+            ]
 
-        self.ingests = [process("ingest", f"ingest-{number}") for number in range(ingests)]
-        self.aggregator = process("aggregator", "aggregator")
+        self.ingests = processes("ingest", [f"ingest-{number}" for number in range(crew.ingests)])
+        self.aggregators = processes("aggregator", aggregator_names(crew.aggregators))
 
     @property
     def all(self) -> Sequence[ServiceProcess]:
         """Every process."""
-        return [*self.ingests, self.aggregator]
+        return [*self.ingests, *self.aggregators]
 
     @property
-    def archive(self) -> Path:
-        """Where the archive's files lie."""
-        return self.aggregator.var / "aggregator" / "archive"
+    def aggregator_addresses(self) -> tuple[str, ...]:
+        """Where aggregators answer."""
+        return tuple(process.address for process in self.aggregators)
 
     @property
-    def tables(self) -> Path:
-        """The aggregator's tables."""
-        (path,) = (self.aggregator.var / "aggregator").glob("*.db")
-        return path
+    def tables(self) -> str:
+        """The URL of the aggregator's tables."""
+        if self._tables_url:
+            return self._tables_url
+        (path,) = (self.aggregators[0].var / "aggregator").glob("*.db")
+        return f"sqlite:///{path}"
 
     def start(self) -> None:
         """Start those that do not run."""
@@ -62,10 +82,15 @@ class Fleet:
             process.stop()
 
 
+def aggregator_names(count: int) -> list[str]:
+    """What the aggregators of a fleet are called."""
+    return ["aggregator"] if count == 1 else [f"aggregator-{number}" for number in range(count)]
+
+
 @contextmanager
-def launched(folder: Path, store_url: str, ingests: int, planted: Mapping[str, Sequence[str]]) -> Iterator[Fleet]:
+def launched(folder: Path, store_url: str, crew: Crew, planted: Mapping[str, Sequence[str]]) -> Iterator[Fleet]:
     """A fleet that has been started; at the end nothing of it runs."""
-    fleet = Fleet(folder, store_url, ingests, planted)
+    fleet = Fleet(folder, store_url, crew, planted)
     try:
         fleet.start()
         yield fleet

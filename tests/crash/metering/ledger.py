@@ -20,13 +20,17 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One answer to a usage query over all subjects, as of `position`; `as_of` says that this was asked for."""
+    """One answer to a usage query over all subjects, as of `position`; `as_of` says that this was asked for.
+
+    `replica` is the address that answered.
+    """
 
     meter: str
     position: int
     is_as_of: bool
     at_least: int
     rows: dict[tuple[str, tuple[str, ...]], str]
+    replica: str = ""
 
 
 @dataclass(slots=True)

@@ -18,13 +18,22 @@ AS_OF_CHANCE = 0.4
 
 
 class Observer(threading.Thread):
-    """Asks until told to stop: what there is now, at least what was acknowledged; or what there was then."""
+    """Asks any replica until told to stop: what there is now, as new as what was acknowledged; or what there was then.
+
+    Its answers stand in the order of its questions.
+    """
 
     def __init__(
-        self, address: str, meters: Sequence[api.Meter], ledger: Ledger, seed: int, stop: threading.Event, pace_s: float
+        self,
+        addresses: Sequence[str],
+        meters: Sequence[api.Meter],
+        ledger: Ledger,
+        seed: int,
+        stop: threading.Event,
+        pace_s: float,
     ) -> None:
         super().__init__(name="observer", daemon=True)
-        self._address = address
+        self._addresses = addresses
         self._meters = meters
         self._ledger = ledger
         self._chance = random.Random(f"{seed}/observer")
@@ -41,7 +50,7 @@ class Observer(threading.Thread):
             is_as_of = self._chance.random() < AS_OF_CHANCE and acknowledged > 0
             try:
                 asked = ask(
-                    self._address,
+                    self._chance.choice(self._addresses),
                     meter,
                     self._ledger,
                     at_least=acknowledged,
@@ -82,4 +91,4 @@ def ask(
         if row.HasField("value"):
             start = (row.start_at.ToJsonString(),) if window != api.WINDOW_NONE else ()
             rows[row.group["subject"], (*start, *(row.group[key] for key in meter.group_by))] = row.value
-    return Asked(meter.slug, as_of or answer.position, bool(as_of), at_least, rows)
+    return Asked(meter.slug, as_of or answer.position, bool(as_of), at_least, rows, address)

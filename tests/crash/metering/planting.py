@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from services.kernel.failpoint import fail_at
 
@@ -66,6 +66,20 @@ def newest_forgotten() -> None:
         return is_added
 
     _replace(DedupeIndex, "fold", fold_and_say_so)
+
+
+def two_fold() -> None:
+    """Replicas write the same tables without a lock, and nobody looks whether another has moved the checkpoint."""
+    from services.projection import folder
+    from services.projection.generations import GENERATIONS
+    from services.projection.owner_lock import OwnerLock
+
+    def move(connection: Connection, generation: Any, _before: Any, after: Any, leaf: bytes) -> None:
+        mine = (GENERATIONS.c.name == generation.name) & (GENERATIONS.c.generation == generation.number)
+        connection.execute(update(GENERATIONS).where(mine).values(position=after, leaf=leaf))
+
+    _replace(OwnerLock, "take_when_connected", lambda *_arguments, **_options: None)
+    _replace(folder, "move_checkpoint", move)
 
 
 def recount_without_deleting() -> None:

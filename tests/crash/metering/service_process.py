@@ -1,5 +1,6 @@
 """A service as its supervisor sees it: started, armed, killed, started again at the same address, told to end."""
 
+import json
 import os
 import socket
 import subprocess
@@ -28,11 +29,30 @@ ALARMS = {
 """What a service says only when something is wrong that a mere kill must not bring about, and what that breaks."""
 
 
+FORESEEN_OF_REPLICAS = (
+    "services.projection.owner_lock.Follows",
+    "services.kernel.errors.Unavailable",
+    "services.kernel.errors.Conflict",
+    "services.kernel.errors.TimedOut",
+)
+"""Another one folds; a session ended; another one folded in between; nobody folded for a while."""
+
+
 class ServiceProcess:
-    """One service with a folder of its own. `bugs` are planted in it."""
+    """One service with a folder of its own. `bugs` are planted in it.
+
+    A replica shares its tables with others, so it may lose its sessions there, and the lead, and says so.
+    """
 
     def __init__(
-        self, service: str, name: str, folder: Path, settings: Mapping[str, str], bugs: Sequence[str] = ()
+        self,
+        service: str,
+        name: str,
+        folder: Path,
+        settings: Mapping[str, str],
+        bugs: Sequence[str] = (),
+        *,
+        is_replica: bool = False,
     ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -44,6 +64,7 @@ class ServiceProcess:
         self.starts = 0
         self.ends: list[int] = []
         self._bugs = tuple(bugs)
+        self._is_replica = is_replica
         self._log = folder / f"{name}.log"
         self._said_before = 0
         self._environment = {key: text for key, text in os.environ.items() if not key.startswith("METERLOG_")} | {
@@ -69,6 +90,12 @@ class ServiceProcess:
                 stdout=output,
                 stderr=output,
             )
+
+    @property
+    def pid(self) -> int | None:
+        """Of this life; None when it is over."""
+        running = self._running
+        return running.pid if running is not None and running.poll() is None else None
 
     def has_been_ready(self) -> bool:
         """Whether this life said so."""
@@ -102,6 +129,7 @@ class ServiceProcess:
         """Ends that nobody asked for, and alarms."""
         said = self.said()
         unasked = [end for end in self.ends if end not in (0, KILLED)]
+        said = _without_foreseen(said) if self._is_replica else said
         return [
             *(
                 Violation(Law.FORESEEN, f"{self.name} ended with {end}: {said[-COMPLAINT_CHARACTERS:]}")
@@ -121,6 +149,19 @@ class ServiceProcess:
         if self._running.stdin is not None:
             self._running.stdin.close()
         self._running = None
+
+
+def _without_foreseen(said: str) -> str:
+    """All lines but those that tell of an error that a replica must expect, the last of whose traceback names it."""
+    return "\n".join(line for line in said.splitlines() if not _is_foreseen(line))
+
+
+def _is_foreseen(line: str) -> bool:
+    try:
+        traceback = str(json.loads(line).get("exception", ""))
+    except (ValueError, AttributeError):
+        return False
+    return traceback.rstrip().rpartition("\n")[2].startswith(FORESEEN_OF_REPLICAS)
 
 
 def _around(phrase: str, text: str) -> str:

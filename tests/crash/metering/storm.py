@@ -11,15 +11,16 @@ from services.kernel.clock import monotonic_s
 from tests.crash.law import Law, Violation
 from tests.crash.metering.aftermath import Aftermath
 from tests.crash.metering.desk import METERS, Desk
-from tests.crash.metering.fleet import Fleet, launched
+from tests.crash.metering.fleet import Crew, Fleet, launched
 from tests.crash.metering.ledger import Ledger
 from tests.crash.metering.observer import Observer
 from tests.crash.metering.producer import Producer
 from tests.crash.metering.reaper import POINTS, Reaper
+from tests.crash.metering.succession import Succession
 from tests.crash.trial import Trial
 
 METERING_BACKENDS = ("sqlite", "postgres")
-"""Stores that the log of a storm may be in; the tables of the aggregator are in SQLite."""
+"""Stores that the log of a storm may be in. Several aggregators need tables in PostgreSQL; one has them in SQLite."""
 
 PRODUCERS = 3
 PRODUCER_PACE_S = 0.05
@@ -29,15 +30,16 @@ PACED_SECONDS = 60.0
 """A longer storm is no denser, so that the plain count of its log still ends."""
 
 KILLS_MIN = 2
+HARMS_MIN = 3
 DECISIONS_MIN = 5
 ANSWERS_MIN = 3
-"""So much there is in every storm: kills of each process, decisions of the desk, answers to queries."""
+"""So much there is in every storm: kills of each process, harms to replicas, decisions of the desk, answers."""
 
 CORRECTIONS_AFTER = 2
 """Corrections that come after all usage, so that they alone restate periods."""
 
-BEGIN_TIMEOUT_S = 90.0
-ENOUGH_TIMEOUT_S = 120.0
+BEGIN_TIMEOUT_S = 180.0
+ENOUGH_TIMEOUT_S = 240.0
 JOIN_TIMEOUT_S = 60.0
 POLL_S = 0.05
 
@@ -53,6 +55,7 @@ class MeteringStorm:
     seed: int
     seconds: float
     ingests: int = 1
+    aggregators: int = 1
     is_thorough: bool = False
     planted: Mapping[str, Sequence[str]] = field(default_factory=dict)
     points: Mapping[str, Sequence[str]] = field(default_factory=dict)
@@ -67,19 +70,23 @@ THOROUGH_TIMEOUT_S = 900.0
 
 def metered(storm: MeteringStorm, folder: Path) -> Trial:
     """Let a storm pass over a new log in `folder`, and check everything."""
-    with _log_url(storm.backend, folder) as url, launched(folder, url, storm.ingests, storm.planted) as fleet:
-        return _Weather(storm, url, fleet).run()
+    with _urls(storm, folder) as (url, tables_url):
+        crew = Crew(storm.ingests, storm.aggregators, tables_url)
+        with launched(folder, url, crew, storm.planted) as fleet:
+            return _Weather(storm, url, fleet).run()
 
 
 @contextmanager
-def _log_url(backend: str, folder: Path) -> Iterator[str]:
-    if backend == "sqlite":
-        yield f"sqlite:///{folder / 'log' / 'events.db'}"
+def _urls(storm: MeteringStorm, folder: Path) -> Iterator[tuple[str, str]]:
+    """Of the log, and of the tables where they are shared."""
+    file = f"sqlite:///{folder / 'log' / 'events.db'}" if storm.backend == "sqlite" else ""
+    if file and storm.aggregators == 1:
+        yield file, ""
         return
     from services.cli.processes.private_postgres import PrivatePostgres
 
     with PrivatePostgres() as server:
-        yield server.url
+        yield file or server.url, server.url if storm.aggregators > 1 else ""
 
 
 class _Weather:
@@ -93,18 +100,20 @@ class _Weather:
         self._found: list[Violation] = []
         pace = max(1.0, storm.seconds / PACED_SECONDS)
         ingests = tuple(process.address for process in fleet.ingests)
-        aggregator = fleet.aggregator.address
+        aggregators = fleet.aggregator_addresses
         self._producers = [
             Producer(f"producer-{number}", ingests, self._ledger, storm.seed, self._sent, PRODUCER_PACE_S * pace)
             for number in range(PRODUCERS)
         ]
-        self._desk = Desk((ingests[0], aggregator), self._ledger, storm.seed, self._over, DESK_PACE_S * pace)
-        self._observer = Observer(aggregator, METERS, self._ledger, storm.seed, self._over, OBSERVER_PACE_S * pace)
+        self._desk = Desk((ingests[0], aggregators), self._ledger, storm.seed, self._over, DESK_PACE_S * pace)
+        self._observer = Observer(aggregators, METERS, self._ledger, storm.seed, self._over, OBSERVER_PACE_S * pace)
         self._reapers = [
             Reaper(process, points, storm.seed, self._calm, once=bool(storm.points))
-            for process in fleet.all
+            for process in (fleet.all if storm.aggregators == 1 else fleet.ingests)
             if (points := storm.points.get(process.name, POINTS[process.service]))
         ]
+        self._succession = Succession(fleet, storm.seed, self._calm)
+        self._has_succession = storm.aggregators > 1 and not storm.points
         self._aftermath = Aftermath(fleet, url, self._ledger, storm.seed, storm.calm_timeout_s)
 
     def run(self) -> Trial:
@@ -128,6 +137,8 @@ class _Weather:
         self._observer.start()
         for reaper in self._reapers:
             reaper.start()
+        if self._has_succession:
+            self._succession.start()
         self._calm.wait(self._storm.seconds)
         self._awaited("enough of everything", ENOUGH_TIMEOUT_S, self._is_enough)
         if self._storm.is_thorough:
@@ -142,6 +153,7 @@ class _Weather:
         """A storm on a busy machine takes as long as it takes."""
         return (
             all(reaper.is_content(KILLS_MIN) for reaper in self._reapers)
+            and (not self._has_succession or self._succession.faults.total() >= HARMS_MIN)
             and sum(self._desk.done.values()) >= DECISIONS_MIN
             and len(self._ledger.asked) >= ANSWERS_MIN
         )
@@ -152,7 +164,7 @@ class _Weather:
     def _calm_down(self) -> None:
         """In fair weather everybody gets an answer; then clients end, and the services with them, by a last kill."""
         self._calm.set()
-        self._join(self._reapers)
+        self._join([*self._reapers, self._succession])
         self._fleet.kill()
         self._fleet.start()
         began = len(self._ledger.told)
@@ -218,7 +230,7 @@ class _Weather:
             backend=storm.backend,
             seed=storm.seed,
             kills=sum(process.kills for process in self._fleet.all),
-            faults=sum((reaper.faults for reaper in self._reapers), Counter[str]()),
+            faults=sum((reaper.faults for reaper in self._reapers), self._succession.faults),
             operations=len(ledger.told) + len(ledger.decided) + len(ledger.asked),
             acknowledged=done["usage events acknowledged"],
             events=self._aftermath.events,

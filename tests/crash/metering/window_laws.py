@@ -20,7 +20,10 @@ def answer_violations(asked: Sequence[Asked], plain: PlainCount) -> list[Violati
         *broken(Law.WINDOWS, found),
         *broken(
             Law.FRESH_READ,
-            [f"{_question(each)}: at least {each.at_least} was asked for" for each in asked if _is_old(each)],
+            [
+                *(f"{_question(each)}: at least {each.at_least} was asked for" for each in asked if _is_old(each)),
+                *_gone_back(asked),
+            ],
         ),
     ]
 
@@ -53,6 +56,19 @@ def _telling(rows: Answer) -> Answer:
 
 def _is_old(asked: Asked) -> bool:
     return not asked.is_as_of and asked.position < asked.at_least
+
+
+def _gone_back(asked: Sequence[Asked]) -> list[str]:
+    """Answers of a replica that has given a later one before; answers stand in the order in which they were asked."""
+    latest: dict[str, int] = {}
+    found = []
+    for each in asked:
+        if not each.is_as_of:
+            before = latest.setdefault(each.replica, each.position)
+            if each.position < before:
+                found.append(f"{_question(each)} says {each.replica}, which has answered at {before} before")
+            latest[each.replica] = max(before, each.position)
+    return found
 
 
 def _question(asked: Asked) -> str:
