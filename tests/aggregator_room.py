@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import MetaData
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.answer import answer
 from services.aggregator.api.backfills import Backfills
 from services.aggregator.api.corrections import Corrections
 from services.aggregator.api.counting import CountingState
@@ -23,19 +22,20 @@ from services.aggregator.api.unmatched import Unmatched
 from services.aggregator.api.usage import Usage
 from services.aggregator.api.usage_events import UsageEvents
 from services.aggregator.check.checker import UsageChecker
-from services.aggregator.closer import PeriodCloser
 from services.aggregator.corrections.turn import Turn
-from services.aggregator.counting_progress import CountingProgress
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.meter import METER, CreateMeter, meter_stream
-from services.aggregator.outstanding import Outstanding
-from services.aggregator.period_kind import parse_period_kinds
-from services.aggregator.query import UsageRow, require_query
-from services.aggregator.restater import PeriodRestater
+from services.aggregator.meters.definition import Definition
+from services.aggregator.meters.meter import METER, CreateMeter, meter_stream
+from services.aggregator.periods.closer import PeriodCloser
+from services.aggregator.periods.period_kind import parse_period_kinds
+from services.aggregator.periods.restater import PeriodRestater
+from services.aggregator.periods.usage_periods import UsagePeriods
+from services.aggregator.questions.answer import answer
+from services.aggregator.questions.query import UsageRow, require_query
 from services.aggregator.snapshot import UsageSnapshot
-from services.aggregator.usage_periods import UsagePeriods
 from services.aggregator.usage_windows import UsageWindows
+from services.aggregator.waiting.counting_progress import CountingProgress
+from services.aggregator.waiting.outstanding import Outstanding
 from services.eventstore.catalogue import encode
 from services.eventstore.decider import handle
 from services.eventstore.event import BEGINNING, NO_STREAM, Position, StreamName

@@ -11,10 +11,10 @@ from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.growth import Growth
 from services.aggregator.archive.housekeeping import Housekeeping
 from services.aggregator.archive.usage_archive import UsageArchive
-from services.aggregator.archived_usage import EARLIEST_US, LATEST_US
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.usage_reading import Extent, read_usage
+from services.aggregator.usage.archived_usage import EARLIEST_US, LATEST_US
+from services.aggregator.usage.usage_reading import Extent, read_usage
 from services.aggregator.usage_windows import UsageWindows
 from services.eventstore.event import Position
 from services.kernel.clock import SimulatedClock

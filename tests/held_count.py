@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.aggregator.counting_progress import Tally
+from services.aggregator.waiting.counting_progress import Tally
 from services.rpc.authorization import EVERYBODY
 from services.rpc.interceptor import caller_of_call
 from tests.aggregator_room import WAIT_S
@@ -27,7 +27,7 @@ class HeldCount:
                 self._is_held.set()
                 assert self._go_on.acquire(timeout=WAIT_S)
 
-        monkeypatch.setattr("services.aggregator.usage_log.READ_EVENTS", 1)
+        monkeypatch.setattr("services.aggregator.usage.usage_log.READ_EVENTS", 1)
         monkeypatch.setattr(Tally, "looked_at", hold)
 
     def arm(self) -> None:

@@ -9,7 +9,7 @@ from fractions import Fraction
 from math import ceil
 
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 
 UNIT = 10**12
 

@@ -6,8 +6,8 @@ from typing import cast
 
 from services.aggregator.api.watch import UsageWatch
 from services.aggregator.correction_face import CORRECTION_SERVICE, CorrectionFace
-from services.aggregator.lasting_calls import LastingCalls
 from services.aggregator.server import AGGREGATOR_SERVICE, AggregatorFace
+from services.aggregator.waiting.lasting_calls import LastingCalls
 from tests.aggregator_room import AggregatorRoom
 from tests.served import served
 

@@ -18,20 +18,20 @@ from services.aggregator.archive.settings import ARCHIVE_SETTINGS, archiver_of
 from services.aggregator.check.checker import UsageChecker
 from services.aggregator.check.checking import Checking
 from services.aggregator.check.settings import CHECK_SETTINGS, check_workers
-from services.aggregator.closer import PeriodCloser
 from services.aggregator.correction_face import CORRECTION_SERVICE, CorrectionFace
 from services.aggregator.corrections.turn import Turn
-from services.aggregator.counting_progress import CountingProgress
-from services.aggregator.fold_bell import FoldBell
-from services.aggregator.lasting_calls import LastingCalls
-from services.aggregator.outstanding import Outstanding
-from services.aggregator.period_kind import parse_period_kinds
-from services.aggregator.period_review import PeriodReview
-from services.aggregator.restater import PeriodRestater
+from services.aggregator.periods.closer import PeriodCloser
+from services.aggregator.periods.period_kind import parse_period_kinds
+from services.aggregator.periods.period_review import PeriodReview
+from services.aggregator.periods.restater import PeriodRestater
+from services.aggregator.periods.usage_periods import UsagePeriods
+from services.aggregator.questions.fold_bell import FoldBell
 from services.aggregator.server import AGGREGATOR_SERVICE, AggregatorFace
 from services.aggregator.storage_face import STORAGE_SERVICE, StorageFace
-from services.aggregator.usage_periods import UsagePeriods
 from services.aggregator.usage_windows import UsageWindows
+from services.aggregator.waiting.counting_progress import CountingProgress
+from services.aggregator.waiting.lasting_calls import LastingCalls
+from services.aggregator.waiting.outstanding import Outstanding
 from services.projection.database import Database
 from services.projection.runner import ProjectionRunner
 from services.rpc.grace import GRACE, grace_period

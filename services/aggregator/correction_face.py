@@ -5,7 +5,7 @@ import grpc
 from meterlog.aggregator.v1 import correction_pb2, correction_pb2_grpc
 from services.aggregator.api.backfills import Backfills
 from services.aggregator.api.corrections import Corrections
-from services.aggregator.lasting_calls import LastingCalls
+from services.aggregator.waiting.lasting_calls import LastingCalls
 
 CORRECTION_SERVICE = "meterlog.aggregator.v1.CorrectionService"
 

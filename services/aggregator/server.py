@@ -13,7 +13,7 @@ from services.aggregator.api.unmatched import Unmatched
 from services.aggregator.api.usage import Usage
 from services.aggregator.api.usage_events import UsageEvents
 from services.aggregator.api.watch import UsageWatch
-from services.aggregator.lasting_calls import LastingCalls
+from services.aggregator.waiting.lasting_calls import LastingCalls
 from services.rpc.deadline import time_left_s
 
 AGGREGATOR_SERVICE = "meterlog.aggregator.v1.AggregatorService"

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from services.aggregator.archived_usage import ArchivedUsage
-from services.aggregator.counting_progress import Tally
 from services.aggregator.tables import UsageTables
+from services.aggregator.usage.archived_usage import ArchivedUsage
+from services.aggregator.waiting.counting_progress import Tally
 from services.eventstore.event import Position
 from services.eventstore.store import EventStore
 from services.projection.generations import live_generation

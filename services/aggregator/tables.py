@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table
 
 from services.aggregator.corrections.tables import CorrectionTables, correction_tables_in
-from services.aggregator.period_marks import PeriodMarks, period_marks_in
+from services.aggregator.periods.period_marks import PeriodMarks, period_marks_in
 from services.projection.columns import TEXT, Apart, apart, long_key
 
 

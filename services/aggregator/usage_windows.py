@@ -9,8 +9,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, MetaData
 
-from services.aggregator.batch_rows import store_batches
-from services.aggregator.closings import fold_closings
 from services.aggregator.corrections.acting import force_over
 from services.aggregator.corrections.area import Area
 from services.aggregator.corrections.backfill_rows import store_loads
@@ -18,19 +16,21 @@ from services.aggregator.corrections.backfill_source import has_backfilled
 from services.aggregator.corrections.effect import is_held
 from services.aggregator.corrections.recounting import recount_area, recount_meters
 from services.aggregator.corrections.touching import fold_change, touched_by
-from services.aggregator.counting import columns_counted
-from services.aggregator.counting_progress import CountingProgress, CountingStep
-from services.aggregator.definition import Definition
-from services.aggregator.meter import MeterEvent, meter_stream
-from services.aggregator.meter_changes import MeterChange, changes_of, last_said, to_recount
-from services.aggregator.meter_rows import fold_meter, read_definitions
+from services.aggregator.meters.definition import Definition
+from services.aggregator.meters.meter import MeterEvent, meter_stream
+from services.aggregator.meters.meter_changes import MeterChange, changes_of, last_said, to_recount
+from services.aggregator.meters.meter_rows import fold_meter, read_definitions
+from services.aggregator.periods.closings import fold_closings
+from services.aggregator.periods.touched import note_touched, touched_hours
+from services.aggregator.periods.touched_since import note_touched_since
 from services.aggregator.snapshot import UsageSnapshot
-from services.aggregator.store_states import store_usage
+from services.aggregator.states.counting import columns_counted
+from services.aggregator.states.store_states import store_usage
 from services.aggregator.tables import UsageTables, usage_tables_in
-from services.aggregator.touched import note_touched, touched_hours
-from services.aggregator.touched_since import note_touched_since
-from services.aggregator.usage_table import usage_tables
-from services.aggregator.usage_types import store_types
+from services.aggregator.usage.batch_rows import store_batches
+from services.aggregator.usage.usage_table import usage_tables
+from services.aggregator.usage.usage_types import store_types
+from services.aggregator.waiting.counting_progress import CountingProgress, CountingStep
 from services.eventstore.catalogue import decode
 from services.eventstore.event import RecordedEvent
 from services.eventstore.store import EventStore

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import Final
 
 import typer
@@ -17,6 +18,7 @@ INTERRUPTED: Final = 130
 
 def main() -> int:
     """Run the command line; 0 when done, 1 when refused or failed, 2 when it was called wrongly."""
+    _open_what_is_closed()
     arguments = sys.argv[1:] or ["--help"]
     os.environ.update(no_proxy_on_loopback(os.environ))
     try:
@@ -26,9 +28,27 @@ def main() -> int:
     except BrokenPipeError:
         return _reader_left()
     except (CommandFailed, DomainError, OSError, typer.TyperException) as error:
-        failure = _failure(error)
-        show_failure(failure, as_json="--json" in arguments)
-        return failure.exit_code
+        return _told(_failure(error), as_json="--json" in arguments)
+
+
+def _open_what_is_closed() -> None:
+    """Nothing is read from a standard stream that the caller closed, and what is written there is lost.
+
+    Each gets its own number again, in this order, so that no file or socket is taken for it later.
+    """
+    nowhere = Path(os.devnull)
+    sys.stdin = sys.stdin or nowhere.open()
+    sys.stdout = sys.stdout or nowhere.open("w")
+    sys.stderr = sys.stderr or nowhere.open("w")
+
+
+def _told(failure: CommandFailed, *, as_json: bool) -> int:
+    """The exit code, and all that can be written: the disk may be full, and a reader gone."""
+    try:
+        show_failure(failure, as_json)
+    except OSError:
+        _reader_left()
+    return failure.exit_code
 
 
 def _failure(error: CommandFailed | DomainError | OSError | typer.TyperException) -> CommandFailed:

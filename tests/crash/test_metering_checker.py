@@ -15,7 +15,7 @@ from meterlog.events.v1.meter_pb2 import PeriodTotal, RestatedTotal, UsagePeriod
 from meterlog.ingest.v1.ingest_pb2 import Receipt
 from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.archive.rows import event_rows
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 from services.kernel.clock import epoch_us
 from services.kernel.failpoint import NAMES
 from services.kernel.timestamp import to_timestamp

@@ -16,9 +16,9 @@ from typing import cast
 import pytest
 
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
-from services.aggregator.meter import METER, CreateMeter, meter_stream
-from services.aggregator.period import PERIOD, PeriodEvent
+from services.aggregator.meters.definition import Definition
+from services.aggregator.meters.meter import METER, CreateMeter, meter_stream
+from services.aggregator.periods.period import PERIOD, PeriodEvent
 from services.eventstore.catalogue import decode, encode
 from services.eventstore.decider import handle
 from services.eventstore.event import BEGINNING, StreamName

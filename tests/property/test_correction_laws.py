@@ -9,9 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.archived_usage import EARLIEST_US, LATEST_US
-from services.aggregator.definition import Definition
-from services.aggregator.usage_reading import Extent, read_usage
+from services.aggregator.meters.definition import Definition
+from services.aggregator.usage.archived_usage import EARLIEST_US, LATEST_US
+from services.aggregator.usage.usage_reading import Extent, read_usage
 from services.eventstore.event import Position
 from services.kernel.clock import epoch_us
 from tests.aggregator_room import Folded, folded

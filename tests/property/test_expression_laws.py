@@ -7,8 +7,8 @@ import pyarrow as pa
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from services.aggregator.expression import parse_expression
-from services.aggregator.expression_columns import evaluate, expression_columns
+from services.aggregator.meters.expression import parse_expression
+from services.aggregator.meters.expression_columns import evaluate, expression_columns
 from services.eventstore.usage_batch import VALUE, property_column
 from services.kernel.errors import InvalidInput
 from tests.plain_expression import PROPERTY_KEYS, Written, expressions, number_of

@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 
 from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.aggregations.table import aggregation_of
-from services.aggregator.answer import answer
-from services.aggregator.asked_groups import by_asked_groups, group_columns
-from services.aggregator.conditions import Condition, Operator
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.expression import parse_expression
-from services.aggregator.meter import METER, CreateMeter, RedefineMeter, meter_stream
-from services.aggregator.meter_rows import read_meter
-from services.aggregator.query import UsageQuery, require_query
-from services.aggregator.raw_states import unkept_states
-from services.aggregator.slices import Slices
+from services.aggregator.meters.conditions import Condition, Operator
+from services.aggregator.meters.definition import Definition
+from services.aggregator.meters.expression import parse_expression
+from services.aggregator.meters.meter import METER, CreateMeter, RedefineMeter, meter_stream
+from services.aggregator.meters.meter_rows import read_meter
+from services.aggregator.questions.answer import answer
+from services.aggregator.questions.asked_groups import by_asked_groups, group_columns
+from services.aggregator.questions.query import UsageQuery, require_query
+from services.aggregator.questions.slices import Slices
+from services.aggregator.states.raw_states import unkept_states
 from services.eventstore.decider import handle
 from services.kernel.calendar import Span, Window
 from services.kernel.errors import InvalidInput

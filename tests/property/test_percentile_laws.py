@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.aggregator.aggregations import ranking
 from services.aggregator.aggregations.percentile import percentile
-from services.aggregator.decimal_column import NUMBER
+from services.aggregator.states.decimal_column import NUMBER
 
 KEYS = ["window", "group"]
 WIDEST = "99999999999999999999999999.999999999999"

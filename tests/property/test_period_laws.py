@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from sqlalchemy import MetaData
 
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.changed_periods import changed_periods
-from services.aggregator.closed_periods import ClosedChoice, ClosedPeriod, list_closed
-from services.aggregator.closings import counted_positions
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.period import PERIOD, PeriodEvent, PeriodStatement, period_stream
-from services.aggregator.period_counts import subjects_with_usage, usage_of
-from services.aggregator.period_kind import PeriodKind
-from services.aggregator.period_statements import close_counted, restate_counted
-from services.aggregator.usage_periods import UsagePeriods
+from services.aggregator.meters.definition import Definition
+from services.aggregator.periods.changed_periods import changed_periods
+from services.aggregator.periods.closed_periods import ClosedChoice, ClosedPeriod, list_closed
+from services.aggregator.periods.closings import counted_positions
+from services.aggregator.periods.period import PERIOD, PeriodEvent, PeriodStatement, period_stream
+from services.aggregator.periods.period_counts import subjects_with_usage, usage_of
+from services.aggregator.periods.period_kind import PeriodKind
+from services.aggregator.periods.period_statements import close_counted, restate_counted
+from services.aggregator.periods.usage_periods import UsagePeriods
 from services.eventstore.catalogue import decode
 from services.eventstore.event import BEGINNING, Position
 from services.kernel.calendar import Span, Window, periods, time_zone

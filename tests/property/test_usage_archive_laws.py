@@ -16,9 +16,9 @@ from services.aggregator.archive import time_cut
 from services.aggregator.archive.archived_file import ArchivedFile
 from services.aggregator.archive.compaction import AT_ONCE, Appetite, next_merge
 from services.aggregator.archive.time_cut import DAY_US, FILES_MAX, cut_times
-from services.aggregator.archived_usage import EARLIEST_US, LATEST_US
-from services.aggregator.usage_reading import Extent
-from services.aggregator.usage_table import HOUR_US
+from services.aggregator.usage.archived_usage import EARLIEST_US, LATEST_US
+from services.aggregator.usage.usage_reading import Extent
+from services.aggregator.usage.usage_table import HOUR_US
 from services.eventstore.event import Position
 from services.kernel.clock import epoch_us
 from tests.archive_room import COLUMNS, ArchiveRoom, open_archive

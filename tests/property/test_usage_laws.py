@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.answer import answer
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.query import require_query
+from services.aggregator.meters.definition import Definition
+from services.aggregator.questions.answer import answer
+from services.aggregator.questions.query import require_query
 from services.kernel.calendar import Span, Window
 from services.kernel.clock import epoch_us
 from tests.aggregator_room import Log, folded

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.answer import full_answer
-from services.aggregator.conditions import Condition, Operator
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.query import UsageQuery, UsageRow, require_query
+from services.aggregator.meters.conditions import Condition, Operator
+from services.aggregator.meters.definition import Definition
+from services.aggregator.questions.answer import full_answer
+from services.aggregator.questions.query import UsageQuery, UsageRow, require_query
 from services.eventstore.event import Position
 from services.kernel.calendar import Span, Window
 from tests.aggregator_room import Log, folded

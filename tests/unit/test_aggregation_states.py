@@ -10,7 +10,7 @@ from services.aggregator.aggregations.aggregation import STATE_TYPES, Aggregatio
 from services.aggregator.aggregations.percentile import percentile
 from services.aggregator.aggregations.table import AGGREGATIONS
 from services.aggregator.aggregations.weighted_sum import WEIGHTED_SUM
-from services.aggregator.decimal_column import decimal_texts, parse_decimals
+from services.aggregator.states.decimal_column import decimal_texts, parse_decimals
 from services.kernel.errors import RuleViolated
 
 LARGEST = "99999999999999999999999999.999999999999"

@@ -14,7 +14,7 @@ from meterlog.aggregator.v1 import aggregator_pb2 as api
 from meterlog.events.v1.meter_pb2 import UsagePeriodClosed
 from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 from services.eventstore.catalogue import decode
 from services.kernel.timestamp import to_timestamp
 from tests.aggregator_room import GRACE, WAIT_S, AggregatorRoom, open_room

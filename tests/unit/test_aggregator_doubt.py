@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 from services.eventstore.event import BEGINNING
 from tests.aggregator_room import GRACE, AggregatorRoom, open_room
 from tests.plain_usage import Event

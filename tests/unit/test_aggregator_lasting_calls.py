@@ -13,7 +13,7 @@ from google.rpc.status_pb2 import Status
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from meterlog.aggregator.v1 import aggregator_pb2_grpc, correction_pb2, correction_pb2_grpc
-from services.aggregator.lasting_calls import seconds_of
+from services.aggregator.waiting.lasting_calls import seconds_of
 from services.rpc.channel import open_channel
 from services.rpc.interceptor import HANDLER_THREADS_MAX
 from tests.aggregator_room import WAIT_S, AggregatorRoom
@@ -84,7 +84,7 @@ def test_while_many_callers_wait_for_a_long_count_every_other_call_is_answered(
 def test_more_callers_than_may_wait_are_told_to_come_later(
     room: AggregatorRoom, held: HeldCount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.aggregator.lasting_calls.CALLS_MAX", 2)
+    monkeypatch.setattr("services.aggregator.waiting.lasting_calls.CALLS_MAX", 2)
     held.arm()
     with asked(room) as stubs:
         waiting = [stubs.meters.CreateMeter.future(CREATION, timeout=WAIT_S) for _ in range(2)]
@@ -97,6 +97,8 @@ def test_more_callers_than_may_wait_are_told_to_come_later(
             assert cast(Any, refusal.value).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
         patiently(come_too)
+        early = api.CreateMeterRequest(meter=CALLS, answer_early=True)
+        assert stubs.meters.CreateMeter(early, timeout=WAIT_S).meter.HasField("counting")
         held.let_go()
         assert all(call.result(WAIT_S) for call in waiting)
         assert stubs.meters.CreateMeter(CREATION, timeout=WAIT_S).meter.slug == "calls"
@@ -122,7 +124,7 @@ def test_a_deadline_that_passes_is_answered_with_the_position_before_it_does(
 def test_a_caller_that_goes_away_leaves_its_place_to_the_next(
     room: AggregatorRoom, held: HeldCount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.aggregator.lasting_calls.WAITING_MAX", 1)
+    monkeypatch.setattr("services.aggregator.waiting.lasting_calls.WAITING_MAX", 1)
     held.arm()
     request = correction_pb2.AmendUsageRequest(key="a", name=name(0, 3), value="9", reason="wrong")
     with asked(room) as stubs:

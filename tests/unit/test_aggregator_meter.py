@@ -7,8 +7,8 @@ import pytest
 
 from meterlog.events.v1.meter_pb2 import MeterArchived, MeterCreated, MeterUpdated
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition, require_definition
-from services.aggregator.meter import METER, ArchiveMeter, CreateMeter, Meter, MeterEvent, UpdateMeter
+from services.aggregator.meters.definition import Definition, require_definition
+from services.aggregator.meters.meter import METER, ArchiveMeter, CreateMeter, Meter, MeterEvent, UpdateMeter
 from services.eventstore.decider_testing import given
 from services.kernel.errors import AlreadyExists, InvalidInput, NotFound
 from services.kernel.timestamp import to_timestamp

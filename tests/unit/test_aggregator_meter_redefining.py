@@ -203,7 +203,7 @@ def test_a_redefinition_without_a_version_or_of_another_slug_is_refused(room: Ag
 def test_a_meter_with_too_many_groups_in_past_usage_is_not_created(
     room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.aggregator.many_groups.require_few_groups.__defaults__", (3,))
+    monkeypatch.setattr("services.aggregator.meters.many_groups.require_few_groups.__defaults__", (3,))
     room.record([call(1, region=str(number)) for number in range(3)])
     room.create()
     room.record([call(2, region="4", request=str(number)) for number in range(4)])
@@ -222,7 +222,7 @@ def _is_in(key: str, *values: str) -> api.UsageCondition:
 
 
 def test_an_hour_with_too_many_groups_is_warned_of_once(room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.aggregator.group_growth.HOUR_GROUPS_MAX", 2)
+    monkeypatch.setattr("services.aggregator.meters.group_growth.HOUR_GROUPS_MAX", 2)
     room.create()
     with capture_logs() as logs:
         room.record([call(1, region=str(number)) for number in range(3)])

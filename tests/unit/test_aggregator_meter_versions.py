@@ -8,10 +8,10 @@ import pytest
 
 from meterlog.events.v1.meter_pb2 import MeterArchived, MeterCreated, MeterRedefined, UsageCondition
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.conditions import Condition, Operator
-from services.aggregator.definition import Definition, require_definition
-from services.aggregator.meter import METER, CreateMeter, Meter, MeterEvent, RedefineMeter
-from services.aggregator.versions import Reign, reigns, succeed
+from services.aggregator.meters.conditions import Condition, Operator
+from services.aggregator.meters.definition import Definition, require_definition
+from services.aggregator.meters.meter import METER, CreateMeter, Meter, MeterEvent, RedefineMeter
+from services.aggregator.meters.versions import Reign, reigns, succeed
 from services.eventstore.decider_testing import given
 from services.kernel.clock import epoch_us
 from services.kernel.errors import AlreadyExists, InvalidInput, NotFound, RuleViolated

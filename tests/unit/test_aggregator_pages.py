@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.paged_answers import KeptAnswers
+from services.aggregator.questions.paged_answers import KeptAnswers
 from services.kernel.errors import InvalidInput, RuleViolated
 from tests.aggregator_room import AggregatorRoom, call, open_room
 
@@ -104,7 +104,7 @@ def test_a_large_answer_needs_pages(room: AggregatorRoom, monkeypatch: pytest.Mo
     room.create()
     room.record([call(0, region=str(number)) for number in range(10)])
     monkeypatch.setattr("services.aggregator.api.usage.ROWS_MAX", 9)
-    monkeypatch.setattr("services.aggregator.answer.ROWS_MAX", 9)
+    monkeypatch.setattr("services.aggregator.questions.answer.ROWS_MAX", 9)
 
     with pytest.raises(RuleViolated, match="page by page"):
         room.ask(group_by=["region"])
@@ -114,7 +114,7 @@ def test_a_large_answer_needs_pages(room: AggregatorRoom, monkeypatch: pytest.Mo
 def test_answers_are_kept_within_bounds(room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch) -> None:
     room.create()
     room.record([call(0, region=str(number)) for number in range(10)])
-    monkeypatch.setattr("services.aggregator.paged_answers.KEPT_BYTES_MAX", 1)
+    monkeypatch.setattr("services.aggregator.questions.paged_answers.KEPT_BYTES_MAX", 1)
 
     assert sum(len(page.rows) for page in pages(room, 4, group_by=["region"])) == 10
     assert len(room.usage.kept) == 0

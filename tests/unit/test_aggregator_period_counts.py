@@ -5,15 +5,15 @@ from decimal import Decimal
 
 import pytest
 
-from services.aggregator import answer as answering
-from services.aggregator import period_counts
 from services.aggregator.aggregations import percentile
 from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.period import PeriodUsage
-from services.aggregator.period_counts import usage_of
-from services.aggregator.period_kind import PeriodKind
+from services.aggregator.meters.definition import Definition
+from services.aggregator.periods import period_counts
+from services.aggregator.periods.period import PeriodUsage
+from services.aggregator.periods.period_counts import usage_of
+from services.aggregator.periods.period_kind import PeriodKind
+from services.aggregator.questions import answer as answering
 from services.aggregator.snapshot import UsageSnapshot
 from services.kernel.calendar import Window
 from services.kernel.errors import RuleViolated

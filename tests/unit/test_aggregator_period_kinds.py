@@ -10,10 +10,10 @@ import pytest
 
 from meterlog.events.v1.meter_pb2 import UsagePeriodClosed
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
-from services.aggregator.open_periods import REACHES, OpenPeriods
-from services.aggregator.period import period_stream
-from services.aggregator.period_kind import PeriodKind, parse_period_kinds
+from services.aggregator.meters.definition import Definition
+from services.aggregator.periods.open_periods import REACHES, OpenPeriods
+from services.aggregator.periods.period import period_stream
+from services.aggregator.periods.period_kind import PeriodKind, parse_period_kinds
 from services.eventstore.catalogue import decode
 from services.eventstore.event import BEGINNING
 from services.kernel.calendar import Span, Window

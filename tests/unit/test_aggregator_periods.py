@@ -11,7 +11,7 @@ import pytest
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from meterlog.events.v1.meter_pb2 import PeriodTotal, UsagePeriodClosed
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 from services.eventstore.catalogue import encode
 from services.eventstore.event import NO_STREAM, StreamName
 from services.kernel.errors import InvalidInput, NotFound, RuleViolated, TimedOut

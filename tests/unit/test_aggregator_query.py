@@ -112,7 +112,7 @@ def test_subjects_are_found_by_look_up_and_by_scan_alike(room: AggregatorRoom, m
     wanted = {"subjects": ["s1", "s3", "s9"], "window": api.WINDOW_HOUR, "group_by": ["subject", "region"]}
 
     looked_up = room.ask(**wanted)
-    monkeypatch.setattr("services.aggregator.window_states.LOOK_UPS_MAX", 0)
+    monkeypatch.setattr("services.aggregator.questions.window_states.LOOK_UPS_MAX", 0)
 
     assert room.ask(**wanted) == looked_up
     assert {row.group["subject"] for row in looked_up.rows} == {"s1", "s3"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.answer import ROWS_MAX
+from services.aggregator.questions.answer import ROWS_MAX
 from services.eventstore.event import Position
 from services.kernel.errors import InvalidInput, NotFound, RuleViolated, TimedOut
 from services.kernel.timestamp import to_timestamp

@@ -12,7 +12,7 @@ from meterlog.aggregator.v1 import correction_pb2 as api
 from meterlog.aggregator.v1.aggregator_pb2 import GetPeriodUsageRequest
 from meterlog.events.v1.meter_pb2 import UsagePeriodRestated
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 from services.eventstore.catalogue import decode
 from services.eventstore.event import BEGINNING
 from services.kernel.timestamp import to_timestamp

@@ -15,10 +15,10 @@ from meterlog.aggregator.v1 import aggregator_pb2 as api
 from meterlog.events.v1.meter_pb2 import PeriodTotal, UsagePeriodClosed, UsagePeriodRestated
 from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.period import PeriodEvent, period_stream
-from services.aggregator.period_kind import PeriodKind
-from services.aggregator.period_statements import restate_counted
+from services.aggregator.meters.definition import Definition
+from services.aggregator.periods.period import PeriodEvent, period_stream
+from services.aggregator.periods.period_kind import PeriodKind
+from services.aggregator.periods.period_statements import restate_counted
 from services.eventstore.catalogue import decode, encode
 from services.eventstore.event import BEGINNING, NO_STREAM
 from services.kernel.calendar import Span
@@ -191,7 +191,7 @@ def test_who_counted_earlier_does_not_speak_last(room: AggregatorRoom, monkeypat
         assert room.another_restater().restate_changed() == 1
         return restate_counted(*arguments)
 
-    monkeypatch.setattr("services.aggregator.restater.restate_counted", overtaken)
+    monkeypatch.setattr("services.aggregator.periods.restater.restate_counted", overtaken)
     assert room.restater.restate_changed() == 0
     room.catch_up()
     room.restater.restate_changed()

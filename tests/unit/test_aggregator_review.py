@@ -10,9 +10,9 @@ from sqlalchemy import update
 
 from meterlog.events.v1.meter_pb2 import UsagePeriodRestated
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
-from services.aggregator.period_review import PeriodReview
-from services.aggregator.restater import PeriodRestater
+from services.aggregator.meters.definition import Definition
+from services.aggregator.periods.period_review import PeriodReview
+from services.aggregator.periods.restater import PeriodRestater
 from services.eventstore.catalogue import decode
 from services.eventstore.event import BEGINNING
 from services.kernel.errors import Unavailable
@@ -83,7 +83,7 @@ def test_what_was_stated_from_damaged_tables_is_restated_once_they_are_replaced(
 def test_a_review_takes_some_periods_a_round_and_goes_on_after_a_restart(
     room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.aggregator.period_review.SPANS_MAX", 2)
+    monkeypatch.setattr("services.aggregator.periods.period_review.SPANS_MAX", 2)
     replace_tables(room)
     assert reviewer(room).review_some() == 4
     assert reviewer(room).review_some() == 2

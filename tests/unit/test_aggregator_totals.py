@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator import totals as counting
-from services.aggregator.answer import answer
-from services.aggregator.query import UsageRow
+from services.aggregator.questions import totals as counting
+from services.aggregator.questions.answer import answer
+from services.aggregator.questions.query import UsageRow
 from services.kernel.errors import InvalidInput, NotFound, TimedOut
 from services.kernel.timestamp import to_timestamp
 from services.rating.plan import PRICES_MAX

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Connection, MetaData, select
 
-from services.aggregator.subject_hours import touched_behind
+from services.aggregator.periods.subject_hours import touched_behind
+from services.aggregator.periods.touched import note_touched, touched_hours
 from services.aggregator.tables import UsageTables, usage_tables_in
-from services.aggregator.touched import note_touched, touched_hours
 from services.eventstore.event import Position
 from tests.databases import DATABASES, scratch
 

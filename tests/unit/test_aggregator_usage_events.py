@@ -98,7 +98,7 @@ def test_a_list_shows_what_is_chosen(room: AggregatorRoom) -> None:
 
 
 def test_a_page_looks_into_a_bounded_number_of_batches(room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.aggregator.usage_events.SCANNED_BATCHES_MAX", 1)
+    monkeypatch.setattr("services.aggregator.usage.usage_events.SCANNED_BATCHES_MAX", 1)
 
     first = room.usage_events.list(api.ListUsageEventsRequest(subject="cat"), WAIT_S)
 
@@ -136,7 +136,7 @@ def test_a_reversed_range_is_refused_and_not_answered_as_empty(
 def test_a_page_looks_at_a_bounded_number_of_usage_events(
     room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.aggregator.usage_events.SCANNED_USAGE_EVENTS_MAX", 3)
+    monkeypatch.setattr("services.aggregator.usage.usage_events.SCANNED_USAGE_EVENTS_MAX", 3)
 
     first = room.usage_events.list(api.ListUsageEventsRequest(subject="cat"), WAIT_S)
 
@@ -148,7 +148,7 @@ def test_a_page_looks_at_a_bounded_number_of_usage_events(
 def test_a_list_that_takes_most_of_its_time_goes_on_in_the_next_page(
     room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.aggregator.usage_events.SCANNING_SHARE", 0.0)
+    monkeypatch.setattr("services.aggregator.usage.usage_events.SCANNING_SHARE", 0.0)
 
     first = room.usage_events.list(api.ListUsageEventsRequest(), WAIT_S)
 

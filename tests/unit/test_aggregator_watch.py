@@ -14,9 +14,9 @@ import pytest
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from meterlog.aggregator.v1 import aggregator_pb2_grpc
 from services.aggregator.api.watch import UsageWatch
-from services.aggregator.fold_bell import FoldBell
-from services.aggregator.query import UsageRow
-from services.aggregator.watch import PAUSE_S, Told, pause_s
+from services.aggregator.questions.fold_bell import FoldBell
+from services.aggregator.questions.query import UsageRow
+from services.aggregator.questions.watch import PAUSE_S, Told, pause_s
 from services.kernel.calendar import Span
 from services.kernel.clock import monotonic_s
 from services.kernel.timestamp import to_timestamp

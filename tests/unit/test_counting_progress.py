@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from services.aggregator.counting_progress import Counting, CountingProgress, CountingStep
+from services.aggregator.waiting.counting_progress import Counting, CountingProgress, CountingStep
 from services.eventstore.event import BEGINNING, Position, StreamName
 
 TOKENS = StreamName("meter", "tokens")

@@ -5,9 +5,9 @@ from decimal import Decimal
 import pyarrow as pa
 import pytest
 
-from services.aggregator.decimal_column import decimal_texts
-from services.aggregator.expression import parse_expression
-from services.aggregator.expression_columns import evaluate, expression_columns
+from services.aggregator.meters.expression import parse_expression
+from services.aggregator.meters.expression_columns import evaluate, expression_columns
+from services.aggregator.states.decimal_column import decimal_texts
 from services.eventstore.usage_batch import VALUE, property_column
 from services.kernel.errors import InvalidInput
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from meterlog.notifier.v1 import notifier_pb2 as notifier
-from services.aggregator.definition import require_display_name, require_unit
+from services.aggregator.meters.definition import require_display_name, require_unit
 from services.ingest.rules import identifier_problems, property_problems
 from services.kernel.errors import InvalidInput
 from services.kernel.ids import require_identifier, require_key, require_property_key, require_slug

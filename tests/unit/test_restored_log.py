@@ -7,7 +7,7 @@ import pytest
 
 from meterlog.events.v1.invoice_pb2 import InvoiceDrafted, InvoiceFinalized
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 from services.eventstore.catalogue import decode
 from services.eventstore.event import BEGINNING, Position
 from services.eventstore.store import EventStore

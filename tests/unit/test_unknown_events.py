@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from services.aggregator.aggregations.aggregation import AggregationName
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 from services.eventstore.catalogue import MESSAGES
 from services.eventstore.event import ANY_VERSION, NewEvent, Position, StreamName
 from services.eventstore.memory import MemoryEventStore

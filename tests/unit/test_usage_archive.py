@@ -12,8 +12,8 @@ from services.aggregator.archive import housekeeping, taking
 from services.aggregator.archive.file_writer import ROW_GROUP_ROWS
 from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.listing_rows import FILES, STATE
-from services.aggregator.archived_usage import EARLIEST_US
-from services.aggregator.usage_reading import Extent
+from services.aggregator.usage.archived_usage import EARLIEST_US
+from services.aggregator.usage.usage_reading import Extent
 from services.kernel.clock import epoch_us
 from services.kernel.errors import InvalidInput, Unavailable
 from services.projection.projection import RebuildMode

@@ -18,15 +18,18 @@ from hypothesis import strategies as st
 
 from services.aggregator.archive import file_writer, merging, time_cut, writing
 from services.aggregator.archive.archived_file import ArchivedFile, Span
+from services.aggregator.archive.file_writer import FileWriter
 from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.merging import merge_files
 from services.aggregator.archive.new_file import NewLocalFile
-from services.aggregator.archive.reading import Unreadable
+from services.aggregator.archive.reading import FileReader, Unreadable
 from services.aggregator.archive.restraint import Unrestrained
 from services.aggregator.archive.sorted_file import require_sound
 from services.aggregator.archive.taking import Pool
-from services.aggregator.archive.time_cut import DAY_US
+from services.aggregator.archive.time_cut import DAY_US, Stretch
 from services.aggregator.archive.writing import write_pool
+from services.aggregator.usage.archived_usage import EARLIEST_US, LATEST_US
+from services.aggregator.usage.usage_reading import Extent
 from services.eventstore.event import Position
 from services.eventstore.usage_batch import TEXT, VALUE
 from services.kernel.errors import Unavailable
@@ -78,6 +81,12 @@ def plain_rows(path: Path, files: Sequence[ArchivedFile]) -> list[dict[str, Any]
     return found
 
 
+def row_group_rows(path: Path, file: ArchivedFile) -> list[int]:
+    """How many usage events each row group of a file has."""
+    metadata = pq.read_metadata(path / file.name)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
 def place_of(row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in ORDER)
 
@@ -123,8 +132,44 @@ def test_what_is_merged_holds_each_usage_event_once_and_in_order(
             assert all(file.start_us <= row["at_us"] < file.end_us for row in of_file)
             assert (file.rows, file.size) == (len(of_file), (path / file.name).stat().st_size)
             assert (file.after, file.until, file.leaf) == (0, len(pools), pools[-1].span.leaf)
+            assert all(row_group_rows(path, file)), "a row group without rows has no bounds"
             require_sound(folder, file, Unrestrained())
         assert {file.end_us - file.start_us for file in found} == {DAY_US}
+
+
+def test_a_day_whose_usage_fills_its_row_groups_can_be_read_when_other_days_went_on() -> None:
+    """Ann has usage on the first day only: of the rows behind hers, that day gets none."""
+    days = [DAY * DAY_US] * 4 + [(DAY + 1) * DAY_US] * 4
+    with (
+        place() as (folder, path),
+        patch.object(merging, "READ_ROWS_MIN", 2),
+        patch.object(merging, "READ_BYTES_MAX", 0),
+        patch.object(merging, "ROW_GROUP_ROWS", 4),
+        patch.object(file_writer, "ROW_GROUP_ROWS", 4),
+    ):
+        with patch.object(time_cut, "FILES_MAX", 0):
+            files = written(folder, [pool(number, ["ann"] * 4 + ["bob"] * 4, days) for number in range(2)])
+        found = merged(folder, files)
+        assert [row_group_rows(path, file) for file in found] == [[4, 4], [4, 4]]
+        assert [rows_read(folder, file) for file in found] == [8, 8]
+
+
+def test_a_row_group_without_rows_is_no_harm() -> None:
+    with place() as (folder, path), patch.object(FileWriter, "add", FileWriter._write):
+        usage = pool(0, ["ann", "bob"], [DAY * DAY_US] * 2).rows
+        assert usage is not None
+        stretch, span = Stretch(DAY * DAY_US, (DAY + 1) * DAY_US), Span(Position(0), Position(1), b"leaf")
+        writer = FileWriter(folder, "log", span, stretch, usage.schema, Unrestrained())
+        for rows in (usage.slice(0, 1), usage.slice(0, 0), usage.slice(1)):
+            writer.add(rows)
+        file = writer.finish()
+        assert row_group_rows(path, file) == [1, 0, 1]
+        assert rows_read(folder, file) == 2
+
+
+def rows_read(folder: ArchiveFolder, file: ArchivedFile) -> int:
+    usage = FileReader(folder).read(file, Extent(EARLIEST_US, LATEST_US), ["subject"], Position(99))
+    return 0 if usage is None else int(usage.num_rows)
 
 
 class Watched:

@@ -14,7 +14,7 @@ from services.aggregator.archive import archiver, file_writer, housekeeping, usa
 from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.retention import first_kept_us, parse_keep_days
 from services.aggregator.archive.usage_archive import UsageArchive
-from services.aggregator.archived_usage import EARLIEST_US, NOTHING_ARCHIVED
+from services.aggregator.usage.archived_usage import EARLIEST_US, NOTHING_ARCHIVED
 from services.eventstore.event import NO_STREAM, NewEvent, Position, StreamName
 from services.kernel.clock import monotonic_s
 from services.kernel.errors import InvalidInput, RuleViolated, TimedOut, Unavailable

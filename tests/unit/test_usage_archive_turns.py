@@ -5,6 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from services.aggregator.archive.compaction import Appetite
@@ -12,9 +13,12 @@ from services.aggregator.archive.growth import Growth
 from services.aggregator.archive.housekeeping import Housekeeping
 from services.aggregator.archive.usage_archive import UsageArchive
 from services.kernel.errors import Conflict
+from services.projection.database_url import TablesAddress
 from tests.aggregator_room import DAY
 from tests.archive_room import COLUMNS, EVERYTHING, ArchiveRoom, open_archive
+from tests.databases import POSTGRES, tables_url
 from tests.plain_usage import Event
+from tests.projection_replicas_room import end_sessions_that_fold
 
 HUNGRY = Appetite(2, (100, 400))
 
@@ -75,3 +79,19 @@ def test_files_that_were_removed_can_be_read_when_another_begins_to_sweep(room: 
     Former(room).housekeeping.sweep()
     assert sum(usage.num_rows for usage in view.tables(EVERYTHING, COLUMNS, room.windows.position())) == 2
     assert not room.archive.suspects
+
+
+def test_who_lost_its_session_lists_nothing_before_it_has_read_what_is_listed_by_now(tmp_path: Path) -> None:
+    url = tables_url(POSTGRES, tmp_path)
+    with open_archive(tmp_path, url=url) as room:
+        room.archive.open()
+        archive_an_hour(room, room.growth, 0)
+        address = TablesAddress.parse(url, "aggregator").conninfo
+        with psycopg.connect(address, autocommit=True) as administrator:
+            end_sessions_that_fold(administrator)
+        room.record([Event("call", "ann", DAY, Decimal(1), {})])
+        with pytest.raises(Conflict, match="somebody else"):
+            room.growth.archive_some()
+        room.archive.open()
+        assert room.growth.archive_some()
+        assert room.archived_rows() == 2

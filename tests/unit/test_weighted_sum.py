@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator import level_states
+from services.aggregator.states import level_states
 from services.kernel.timestamp import to_timestamp
 from tests.aggregator_room import DAY, AggregatorRoom, call, open_room
 
@@ -153,8 +153,8 @@ def test_the_largest_level_for_millennia_is_exact(room: AggregatorRoom) -> None:
 def test_a_level_over_many_windows_is_worked_off_in_pieces(
     room: AggregatorRoom, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.aggregator.integrals.PIECES_MAX", 5)
-    monkeypatch.setattr("services.aggregator.level_states.USAGE_EVENTS_AT_ONCE", 2)
+    monkeypatch.setattr("services.aggregator.states.integrals.PIECES_MAX", 5)
+    monkeypatch.setattr("services.aggregator.states.level_states.USAGE_EVENTS_AT_ONCE", 2)
     room.record([call(-100, "1", region=region) for region in ("eu", "us")])
     room.record([call(hour, str(hour)) for hour in range(0, 24, 3)])
 

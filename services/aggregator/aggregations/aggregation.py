@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-from services.aggregator.decimal_column import NUMBER
+from services.aggregator.states.decimal_column import NUMBER
 
 STATE_TYPES: dict[str, pa.DataType] = {
     "count": pa.int64(),

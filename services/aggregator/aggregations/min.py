@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from services.aggregator.aggregations.aggregation import Aggregation, AggregationName
 from services.aggregator.aggregations.grouping import group, with_value
-from services.aggregator.decimal_column import decimal_texts
+from services.aggregator.states.decimal_column import decimal_texts
 
 
 def _merge(states: pa.Table, keys: Sequence[str]) -> pa.Table:

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from services.aggregator.aggregations.aggregation import Aggregation, AggregationName, Merge
 from services.aggregator.aggregations.grouping import group, key_codes, with_value
 from services.aggregator.aggregations.ranking import Integers, distinct, first_rows, has_few_keys, numbers_at
-from services.aggregator.decimal_column import NUMBER, decimal_texts, from_trillionths, trillionths
+from services.aggregator.states.decimal_column import NUMBER, decimal_texts, from_trillionths, trillionths
 from services.kernel.errors import RuleViolated
 from services.kernel.quantity import FRACTION_DIGITS_MAX
 

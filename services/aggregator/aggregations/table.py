@@ -11,7 +11,7 @@ from services.aggregator.aggregations.percentile import PERCENTILE, percentile
 from services.aggregator.aggregations.sum import SUM
 from services.aggregator.aggregations.unique_count import UNIQUE_COUNT
 from services.aggregator.aggregations.weighted_sum import LEVELS, WEIGHTED_SUM
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 
 AGGREGATIONS: dict[AggregationName, Aggregation] = {
     aggregation.name: aggregation

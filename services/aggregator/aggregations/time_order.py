@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from services.aggregator.aggregations.grouping import group, with_value
-from services.aggregator.decimal_column import decimal_texts
+from services.aggregator.states.decimal_column import decimal_texts
 
 COLUMNS = ("number", "at_us", "position", "row")
 

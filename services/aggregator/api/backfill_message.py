@@ -13,7 +13,7 @@ from services.aggregator.api.counting import counting_message
 from services.aggregator.api.instants import missing, parse_instant
 from services.aggregator.corrections.backfill_rows import BackfillRow
 from services.aggregator.corrections.decision import Decision
-from services.aggregator.counting_progress import Counting
+from services.aggregator.waiting.counting_progress import Counting
 from services.kernel.clock import epoch_us
 from services.kernel.timestamp import to_timestamp
 

@@ -3,7 +3,6 @@
 from meterlog.aggregator.v1 import correction_pb2 as api
 from services.aggregator.api.backfill_message import backfill_message, opening_of
 from services.aggregator.api.corrections import page_position
-from services.aggregator.archived_usage import ArchivedUsage
 from services.aggregator.corrections.backfill import (
     BACKFILL,
     BackfillCommand,
@@ -23,11 +22,12 @@ from services.aggregator.corrections.decision import (
 )
 from services.aggregator.corrections.told import told_backfill
 from services.aggregator.corrections.turn import Turn
-from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
-from services.aggregator.outstanding import Outstanding
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
+from services.aggregator.usage.archived_usage import ArchivedUsage
+from services.aggregator.waiting.counting_progress import NOBODY_COUNTS, CountingView
+from services.aggregator.waiting.outstanding import Outstanding
 from services.eventstore.decider import handle, load
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.conditions import Condition, Operator, require_conditions
+from services.aggregator.meters.conditions import Condition, Operator, require_conditions
 from services.kernel.errors import InvalidInput
 
 _PREFIX = "CONDITION_OPERATOR_"

@@ -13,8 +13,8 @@ from services.aggregator.api.instants import parse_instant
 from services.aggregator.corrections.correction_rows import CorrectionRow
 from services.aggregator.corrections.naming import UsageName, require_names
 from services.aggregator.corrections.usage_filter import UsageFilter
-from services.aggregator.counting_progress import Counting
-from services.aggregator.stored_conditions import conditions_of
+from services.aggregator.meters.stored_conditions import conditions_of
+from services.aggregator.waiting.counting_progress import Counting
 from services.eventstore.event import Position
 from services.kernel.clock import epoch_us
 from services.kernel.errors import InvalidInput

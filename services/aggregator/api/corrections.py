@@ -2,7 +2,6 @@
 
 from meterlog.aggregator.v1 import correction_pb2 as api
 from services.aggregator.api.correction_message import correction_message, parse_choice
-from services.aggregator.archived_usage import ArchivedUsage
 from services.aggregator.corrections.amendment import amendment_content, amendment_event
 from services.aggregator.corrections.cancellation import Cancelling, cancellation_event, preview_of, resolve
 from services.aggregator.corrections.correction import (
@@ -19,11 +18,12 @@ from services.aggregator.corrections.decision import Decision, require_correctio
 from services.aggregator.corrections.naming import UsageName, find_one, require_name
 from services.aggregator.corrections.told import told_correction
 from services.aggregator.corrections.turn import Turn
-from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
-from services.aggregator.outstanding import Outstanding
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
+from services.aggregator.usage.archived_usage import ArchivedUsage
+from services.aggregator.waiting.counting_progress import NOBODY_COUNTS, CountingView
+from services.aggregator.waiting.outstanding import Outstanding
 from services.eventstore.decider import handle, load
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock

@@ -3,9 +3,9 @@
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.corrections.backfill import CATEGORY as BACKFILL
 from services.aggregator.corrections.correction import CATEGORY as CORRECTION
-from services.aggregator.counting_progress import Counting, CountingStep
-from services.aggregator.meter import CATEGORY as METER
-from services.aggregator.outstanding import Outstanding
+from services.aggregator.meters.meter import CATEGORY as METER
+from services.aggregator.waiting.counting_progress import Counting, CountingStep
+from services.aggregator.waiting.outstanding import Outstanding
 
 _STEPS = {
     CountingStep.WAITING: api.COUNTING_STEP_WAITING,

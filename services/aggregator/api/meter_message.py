@@ -7,9 +7,9 @@ from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.api.condition_message import condition_message, parse_conditions
 from services.aggregator.api.counting import counting_message
 from services.aggregator.api.instants import parse_instant
-from services.aggregator.counting_progress import Counting
-from services.aggregator.definition import Definition, require_definition
-from services.aggregator.meter import Meter
+from services.aggregator.meters.definition import Definition, require_definition
+from services.aggregator.meters.meter import Meter
+from services.aggregator.waiting.counting_progress import Counting
 from services.kernel.errors import InvalidInput
 from services.kernel.timestamp import to_timestamp
 

@@ -6,15 +6,15 @@ from zoneinfo import ZoneInfo
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.api.meter_message import parse_definition, parse_effective_from
 from services.aggregator.api.range import parse_span
-from services.aggregator.archived_usage import ArchivedUsage
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.meter_rows import find_meter
-from services.aggregator.preview import Change, preview
-from services.aggregator.query import require_query
+from services.aggregator.meters.definition import Definition
+from services.aggregator.meters.meter_rows import find_meter
+from services.aggregator.meters.preview import Change, preview
+from services.aggregator.meters.versions import require_succession, succeed
+from services.aggregator.questions.query import require_query
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.versions import require_succession, succeed
+from services.aggregator.usage.archived_usage import ArchivedUsage
 from services.eventstore.store import EventStore
 from services.kernel.calendar import Window
 from services.kernel.clock import Clock

@@ -5,12 +5,10 @@ from dataclasses import replace
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.api.meter_message import meter_message, parse_definition, parse_effective_from
 from services.aggregator.api.meter_preview import MeterPreview
-from services.aggregator.archived_usage import ArchivedUsage
-from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.many_groups import require_few_groups
-from services.aggregator.meter import (
+from services.aggregator.meters.definition import Definition
+from services.aggregator.meters.many_groups import require_few_groups
+from services.aggregator.meters.meter import (
     CATEGORY,
     METER,
     ArchiveMeter,
@@ -20,10 +18,12 @@ from services.aggregator.meter import (
     UpdateMeter,
     meter_stream,
 )
-from services.aggregator.meter_rows import list_meters, read_meter, read_versions
-from services.aggregator.outstanding import Outstanding
+from services.aggregator.meters.meter_rows import list_meters, read_meter, read_versions
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
+from services.aggregator.usage.archived_usage import ArchivedUsage
+from services.aggregator.waiting.counting_progress import NOBODY_COUNTS, CountingView
+from services.aggregator.waiting.outstanding import Outstanding
 from services.eventstore.decider import handle, load
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock

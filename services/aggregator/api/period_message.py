@@ -1,7 +1,7 @@
 """Closed periods as the API writes them."""
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.closed_periods import ClosedPeriod, Restatement
+from services.aggregator.periods.closed_periods import ClosedPeriod, Restatement
 from services.kernel.timestamp import to_timestamp
 
 

@@ -6,16 +6,16 @@ from typing import TypeAlias
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.api.instants import instant_text, missing, parse_instant
 from services.aggregator.api.period_message import closed_message
-from services.aggregator.archived_usage import ArchivedUsage
-from services.aggregator.closed_periods import ClosedChoice, find_closed, list_closed
-from services.aggregator.closer import PeriodClosing
 from services.aggregator.deadline import Deadline
-from services.aggregator.period_counts import rounds, usage_of
-from services.aggregator.period_kind import LENGTHS, PeriodKind
-from services.aggregator.period_statements import last_of
+from services.aggregator.periods.closed_periods import ClosedChoice, find_closed, list_closed
+from services.aggregator.periods.closer import PeriodClosing
+from services.aggregator.periods.period_counts import rounds, usage_of
+from services.aggregator.periods.period_kind import LENGTHS, PeriodKind
+from services.aggregator.periods.period_statements import last_of
+from services.aggregator.periods.usage_periods import PeriodKey, PeriodTables
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.usage_periods import PeriodKey, PeriodTables
+from services.aggregator.usage.archived_usage import ArchivedUsage
 from services.eventstore.event import BEGINNING, Position
 from services.eventstore.store import EventStore
 from services.kernel.calendar import Span, Window

@@ -2,13 +2,13 @@
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.api.range import parse_min_position, parse_span
-from services.aggregator.archived_usage import ArchivedUsage
-from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
-from services.aggregator.outstanding import Outstanding
+from services.aggregator.questions.totals import require_meters, totals
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.totals import require_meters, totals
+from services.aggregator.usage.archived_usage import ArchivedUsage
+from services.aggregator.waiting.counting_progress import NOBODY_COUNTS, CountingView
+from services.aggregator.waiting.outstanding import Outstanding
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock
 from services.kernel.ids import require_identifier

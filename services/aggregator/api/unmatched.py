@@ -3,8 +3,8 @@
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.unmatched import unmatched_types
-from services.aggregator.usage_types import RecordedType
+from services.aggregator.usage.unmatched import unmatched_types
+from services.aggregator.usage.usage_types import RecordedType
 from services.eventstore.store import EventStore
 from services.kernel.clock import from_epoch_us
 from services.kernel.errors import InvalidInput

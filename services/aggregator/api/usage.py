@@ -1,17 +1,23 @@
 """The API's method about usage."""
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.answer import PAGED_ROWS_MAX, ROWS_MAX, Answer, full_answer
 from services.aggregator.api.range import parse_as_of, parse_min_position, wait_for_as_of
 from services.aggregator.api.usage_query import parse_query, row_messages
-from services.aggregator.archived_usage import ArchivedUsage
-from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
-from services.aggregator.known_then import instant_of, meter_as_of
-from services.aggregator.outstanding import Outstanding
-from services.aggregator.paged_answers import KeptAnswers, PagedQuestion, fingerprint, next_page, require_page_size
+from services.aggregator.questions.answer import PAGED_ROWS_MAX, ROWS_MAX, Answer, full_answer
+from services.aggregator.questions.known_then import instant_of, meter_as_of
+from services.aggregator.questions.paged_answers import (
+    KeptAnswers,
+    PagedQuestion,
+    fingerprint,
+    next_page,
+    require_page_size,
+)
 from services.aggregator.snapshot import UsageSnapshot, snapshot
 from services.aggregator.tables import UsageTables
+from services.aggregator.usage.archived_usage import ArchivedUsage
+from services.aggregator.waiting.counting_progress import NOBODY_COUNTS, CountingView
+from services.aggregator.waiting.outstanding import Outstanding
 from services.eventstore.event import Position
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock

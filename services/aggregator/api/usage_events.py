@@ -8,11 +8,11 @@ from services.aggregator.api.correction_message import require_order
 from services.aggregator.api.instants import parse_instant
 from services.aggregator.corrections.standing import Standing, StandingUsage
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.meter_rows import read_meter
+from services.aggregator.meters.definition import Definition
+from services.aggregator.meters.meter_rows import read_meter
 from services.aggregator.snapshot import UsageSnapshot, snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.usage_events import BEFORE_ALL, Choice, find_usage, list_usage
+from services.aggregator.usage.usage_events import BEFORE_ALL, Choice, find_usage, list_usage
 from services.eventstore.store import EventStore
 from services.kernel.clock import epoch_us
 from services.kernel.errors import InvalidInput

@@ -7,8 +7,8 @@ from operator import attrgetter
 from meterlog.aggregator.v1 import aggregator_pb2 as api
 from services.aggregator.api.condition_message import parse_conditions
 from services.aggregator.api.range import parse_span
-from services.aggregator.definition import Definition
-from services.aggregator.query import UsageQuery, UsageRow, require_query
+from services.aggregator.meters.definition import Definition
+from services.aggregator.questions.query import UsageQuery, UsageRow, require_query
 from services.kernel.calendar import Window, time_zone
 from services.kernel.errors import InvalidInput
 from services.kernel.timestamp import to_timestamp

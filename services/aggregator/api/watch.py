@@ -6,17 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from meterlog.aggregator.v1 import aggregator_pb2 as api
-from services.aggregator.answer import Answer, full_answer
 from services.aggregator.api.usage_query import parse_watched, row_messages
-from services.aggregator.archived_usage import ArchivedUsage
-from services.aggregator.counting_progress import NOBODY_COUNTS, CountingView
 from services.aggregator.deadline import Deadline
-from services.aggregator.fold_bell import FoldBell
-from services.aggregator.known_then import meter_as_of
-from services.aggregator.outstanding import Outstanding
+from services.aggregator.questions.answer import Answer, full_answer
+from services.aggregator.questions.fold_bell import FoldBell
+from services.aggregator.questions.known_then import meter_as_of
+from services.aggregator.questions.watch import WATCHED_ROWS_MAX, Told, pause_s
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.watch import WATCHED_ROWS_MAX, Told, pause_s
+from services.aggregator.usage.archived_usage import ArchivedUsage
+from services.aggregator.waiting.counting_progress import NOBODY_COUNTS, CountingView
+from services.aggregator.waiting.outstanding import Outstanding
 from services.eventstore.event import Position
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock, monotonic_s

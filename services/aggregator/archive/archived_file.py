@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from services.aggregator.archived_usage import EARLIEST_US, Gap
+from services.aggregator.usage.archived_usage import EARLIEST_US, Gap
 from services.eventstore.event import BEGINNING, Position
 
 

@@ -60,6 +60,8 @@ class FileWriter:
 
     def add(self, rows: pa.Table) -> None:
         """Add rows of the writer's schema that come behind all others in the order of the file; raises Unavailable."""
+        if not rows.num_rows:
+            return  # held until the end it would become a row group that holds nothing and has no bounds
         self._held.append(rows)
         if self.held_rows >= ROW_GROUP_ROWS:
             held = pa.concat_tables(self._held)

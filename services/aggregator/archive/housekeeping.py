@@ -15,9 +15,9 @@ from services.aggregator.archive.taking import take_again
 from services.aggregator.archive.time_cut import Stretch
 from services.aggregator.archive.usage_archive import UsageArchive
 from services.aggregator.archive.writing import write_pool
-from services.aggregator.batch_rows import batches_between
 from services.aggregator.snapshot import snapshot
 from services.aggregator.tables import UsageTables
+from services.aggregator.usage.batch_rows import batches_between
 from services.eventstore.store import EventStore
 from services.kernel.clock import monotonic_s
 from services.kernel.errors import Unavailable

@@ -15,8 +15,8 @@ from services.aggregator.archive.archived_file import ArchivedFile
 from services.aggregator.archive.file_writer import footer_of
 from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.rows import OTHERS, PLACE, property_of
-from services.aggregator.usage_reading import Extent, is_within
-from services.aggregator.usage_table import HOUR_US, floor_hours
+from services.aggregator.usage.usage_reading import Extent, is_within
+from services.aggregator.usage.usage_table import HOUR_US, floor_hours
 from services.eventstore.event import Position
 from services.eventstore.usage_batch import PROPERTY_PREFIX
 
@@ -57,7 +57,7 @@ class _RowGroup:
 class _Layout:
     metadata: pq.FileMetaData
     columns: frozenset[str]
-    groups: tuple[_RowGroup, ...]
+    groups: tuple[_RowGroup | None, ...]
 
 
 class FileReader:
@@ -76,7 +76,8 @@ class FileReader:
         try:
             with self._folder.open_file(file.name) as source:
                 layout = self._layout(file, source)
-                chosen = [number for number, group in enumerate(layout.groups) if group.may_hold(extent, until)]
+                groups = enumerate(layout.groups)
+                chosen = [number for number, group in groups if group is not None and group.may_hold(extent, until)]
                 parts = list(_chosen_rows(layout, source, chosen, extent, columns, until)) if chosen else []
         except (OSError, ValueError, pa.ArrowException) as error:
             raise Unreadable(f"{file.name}: {error}") from error
@@ -112,7 +113,10 @@ def _read_layout(file: ArchivedFile, source: pa.NativeFile) -> _Layout:
     return _Layout(metadata, frozenset(metadata.schema.to_arrow_schema().names), groups)
 
 
-def _row_group(group: pq.RowGroupMetaData) -> _RowGroup:
+def _row_group(group: pq.RowGroupMetaData) -> _RowGroup | None:
+    """What a row group says of its rows; None when it has none, as Parquet allows."""
+    if not group.num_rows:
+        return None
     columns = {group.column(number).path_in_schema: number for number in range(group.num_columns)}
     statistics = {name: group.column(columns[name]).statistics for name in ("at_us", "position", "subject")}
     subject = statistics["subject"]

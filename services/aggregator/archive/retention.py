@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from services.aggregator.archive.archived_file import ArchivedFile
-from services.aggregator.archived_usage import EARLIEST_US
+from services.aggregator.usage.archived_usage import EARLIEST_US
 from services.kernel.clock import epoch_us, from_epoch_us
 from services.kernel.errors import InvalidInput
 

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from services.aggregator.archive.archived_file import ArchivedFile, Span
 from services.aggregator.archive.restraint import Restraint
 from services.aggregator.archive.rows import event_rows, pooled
-from services.aggregator.archived_usage import EARLIEST_US, LATEST_US
-from services.aggregator.batch_rows import BatchPlace
-from services.aggregator.usage_log import read_batches
+from services.aggregator.usage.archived_usage import EARLIEST_US, LATEST_US
+from services.aggregator.usage.batch_rows import BatchPlace
+from services.aggregator.usage.usage_log import read_batches
 from services.eventstore.event import Position, RecordedEvent
 from services.eventstore.store import EventStore
 from services.projection.intake import take_in

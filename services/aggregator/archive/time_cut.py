@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from services.aggregator.archived_usage import EARLIEST_US, LATEST_US
+from services.aggregator.usage.archived_usage import EARLIEST_US, LATEST_US
 
 FILES_MAX = 64
 """Files that one pool of usage is cut into at most."""

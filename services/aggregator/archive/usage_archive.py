@@ -1,14 +1,17 @@
 """The archive of usage: what is listed, changed in one transaction at a time, and the views that readers get."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import structlog
+from sqlalchemy import Connection
 
 from services.aggregator.archive.archived_file import ArchivedFile, Listing, empty_listing
 from services.aggregator.archive.folder import ArchiveFolder
 from services.aggregator.archive.listing_rows import (
+    MOVED,
     are_tables_there,
     begin_listing,
     create_tables,
@@ -19,10 +22,11 @@ from services.aggregator.archive.listing_rows import (
 )
 from services.aggregator.archive.reading import FileReader
 from services.aggregator.archive.view import FilesView
-from services.aggregator.archived_usage import NOTHING_ARCHIVED, ArchiveView
 from services.aggregator.tables import UsageTables
+from services.aggregator.usage.archived_usage import NOTHING_ARCHIVED, ArchiveView
 from services.eventstore.event import BEGINNING, Position
 from services.eventstore.store import EventStore
+from services.kernel.errors import Conflict
 from services.kernel.failpoint import fail_at
 from services.projection.database import Database
 from services.projection.runner import ProjectionRunner
@@ -47,6 +51,7 @@ class UsageArchive:
         self._database = database
         self._windows = windows
         self._listing: Listing | None = None
+        self._term = 0
         self._suspects: dict[str, str] = {}
         self._suspecting = threading.Lock()
 
@@ -61,6 +66,7 @@ class UsageArchive:
                     log.warning("usage archive begun anew", reason="its place or its form changed", former=former)
                 listing = empty_listing(decisions=len(self._windows.skipped()))
                 begin_listing(connection, str(self.folder), listing, keeps_removed=False)
+            self._term = self._database.term
         self._listing = listing
 
     def look_on(self) -> None:
@@ -136,7 +142,7 @@ class UsageArchive:
 
     def move(self, after: Listing) -> None:
         """Bring what is listed to `after`, in one transaction. Raises Conflict, and as `Database.write` does."""
-        with self._database.write() as connection:
+        with self._changing() as connection:
             move_listing(connection, self.listing, after)
             fail_at("archive.before_commit")
         self._listing = after
@@ -153,7 +159,7 @@ class UsageArchive:
         dropped = self.listing
         removed = (*dropped.removed, *(file.name for file in dropped.files))
         fresh = empty_listing(decisions=len(self._windows.skipped()), removed=removed)
-        with self._database.write() as connection:
+        with self._changing() as connection:
             begin_listing(connection, str(self.folder), fresh, keeps_removed=True)
         self._listing = fresh
         with self._suspecting:
@@ -163,8 +169,19 @@ class UsageArchive:
     def forget(self, names: Sequence[str]) -> None:
         """Strike removed files that are gone."""
         if names:
-            with self._database.write() as connection:
+            with self._changing() as connection:
                 forget_removed(connection, names)
             gone = set(names)
             listing = self.listing
             self._listing = replace(listing, removed=tuple(name for name in listing.removed if name not in gone))
+
+    @contextmanager
+    def _changing(self) -> Iterator[Connection]:
+        """A transaction on what was listed when it was opened.
+
+        Raises Conflict when another replica may have changed it since, or swept away files that were not listed yet.
+        """
+        with self._database.write() as connection:
+            if self._database.term != self._term:
+                raise Conflict(MOVED)
+            yield connection

@@ -8,8 +8,8 @@ import pyarrow as pa
 from services.aggregator.archive.archived_file import ArchivedFile, Listing
 from services.aggregator.archive.reading import FileReader, Unreadable
 from services.aggregator.archive.time_cut import DAY_US
-from services.aggregator.archived_usage import EARLIEST_US, Gap
-from services.aggregator.usage_reading import Extent
+from services.aggregator.usage.archived_usage import EARLIEST_US, Gap
+from services.aggregator.usage.usage_reading import Extent
 from services.eventstore.event import BEGINNING, Position
 
 

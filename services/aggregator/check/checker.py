@@ -5,8 +5,6 @@ from datetime import datetime
 from itertools import groupby
 from random import Random
 
-from services.aggregator.archived_usage import ArchivedUsage
-from services.aggregator.batch_rows import batches_between
 from services.aggregator.check.facts import FactReader, Facts
 from services.aggregator.check.held import held_states
 from services.aggregator.check.held_answers import held_answers
@@ -19,7 +17,9 @@ from services.aggregator.check.usage_check import Findings, UsageCheck
 from services.aggregator.deadline import Deadline
 from services.aggregator.snapshot import UsageSnapshot, snapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.usage_log import read_batches
+from services.aggregator.usage.archived_usage import ArchivedUsage
+from services.aggregator.usage.batch_rows import batches_between
+from services.aggregator.usage.usage_log import read_batches
 from services.eventstore.event import BEGINNING, Position, RecordedEvent
 from services.eventstore.store import EventStore
 from services.kernel.clock import Clock

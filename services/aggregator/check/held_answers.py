@@ -5,14 +5,14 @@ from datetime import timedelta
 from itertools import product
 from zoneinfo import ZoneInfo
 
-from services.aggregator.answer import PAGED_ROWS_MAX, full_answer
 from services.aggregator.check.plain_meter import PlainMeter
 from services.aggregator.check.plain_usage import units
 from services.aggregator.check.state import State, StateKey
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import SUBJECT_KEY
-from services.aggregator.known_then import meter_as_of
-from services.aggregator.query import SUBJECTS_MAX, UsageRow, require_query
+from services.aggregator.meters.definition import SUBJECT_KEY
+from services.aggregator.questions.answer import PAGED_ROWS_MAX, full_answer
+from services.aggregator.questions.known_then import meter_as_of
+from services.aggregator.questions.query import SUBJECTS_MAX, UsageRow, require_query
 from services.aggregator.snapshot import UsageSnapshot
 from services.kernel.calendar import Span, Window
 from services.kernel.clock import epoch_us, from_epoch_us

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.aggregator.store_states import LOOK_UPS_MAX, rectangles
-from services.aggregator.usage_reading import Extent
-from services.aggregator.usage_table import HOUR_US
+from services.aggregator.states.store_states import LOOK_UPS_MAX, rectangles
+from services.aggregator.usage.usage_reading import Extent
+from services.aggregator.usage.usage_table import HOUR_US
 
 SUBJECTS_MAX = 1_000
 """Subjects that usage is read for by name; usage of more is read whole, and what is not asked for left out."""

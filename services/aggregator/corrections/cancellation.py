@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 from meterlog.aggregator.v1 import correction_pb2 as api
 from meterlog.events.v1.correction_pb2 import RecordedUsage, UsageCancelled
-from services.aggregator.batch_rows import recorded_until
 from services.aggregator.corrections.acting import is_said_since
 from services.aggregator.corrections.closed_hits import closed_period_count
 from services.aggregator.corrections.correction import CorrectionContent
@@ -20,9 +19,10 @@ from services.aggregator.corrections.hits import (
 from services.aggregator.corrections.naming import UsageName, find_named
 from services.aggregator.corrections.usage_filter import UsageFilter, filter_message
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
-from services.aggregator.meter_rows import read_definitions, read_meter
+from services.aggregator.meters.definition import Definition
+from services.aggregator.meters.meter_rows import read_definitions, read_meter
 from services.aggregator.snapshot import UsageSnapshot
+from services.aggregator.usage.batch_rows import recorded_until
 from services.eventstore.event import Position
 from services.kernel.clock import from_epoch_us
 from services.kernel.errors import InvalidInput, RuleViolated

@@ -3,9 +3,9 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from services.aggregator.closings import closed_spans_ending_after, counted_positions
+from services.aggregator.periods.closings import closed_spans_ending_after, counted_positions
 from services.aggregator.snapshot import UsageSnapshot
-from services.aggregator.usage_table import HOUR_US
+from services.aggregator.usage.usage_table import HOUR_US
 
 
 def closed_period_count(source: UsageSnapshot, touched: pa.Table) -> int:

@@ -9,17 +9,17 @@ import pyarrow.compute as pc
 from meterlog.events.v1.correction_pb2 import RecordedUsage
 from services.aggregator.aggregations.aggregation import AggregationName
 from services.aggregator.aggregations.table import aggregation_of
-from services.aggregator.archived_usage import EARLIEST_US, LATEST_US
 from services.aggregator.corrections.amending import place_numbers
 from services.aggregator.corrections.recounting import gathered
 from services.aggregator.corrections.touching import hours_of
 from services.aggregator.corrections.usage_filter import UsageFilter, is_chosen
-from services.aggregator.counting import columns_counted, usage_states
 from services.aggregator.deadline import Deadline
-from services.aggregator.definition import Definition
+from services.aggregator.meters.definition import Definition
 from services.aggregator.snapshot import UsageSnapshot
-from services.aggregator.usage_reading import Extent, read_usage
-from services.aggregator.usage_table import HOUR_US
+from services.aggregator.states.counting import columns_counted, usage_states
+from services.aggregator.usage.archived_usage import EARLIEST_US, LATEST_US
+from services.aggregator.usage.usage_reading import Extent, read_usage
+from services.aggregator.usage.usage_table import HOUR_US
 from services.eventstore.event import Position
 from services.kernel.clock import epoch_us
 from services.kernel.timestamp import from_timestamp

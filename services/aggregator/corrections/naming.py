@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from meterlog.events.v1.correction_pb2 import RecordedUsage
-from services.aggregator.batch_rows import BatchPlace, batches_at, batches_before
 from services.aggregator.deadline import Deadline
 from services.aggregator.snapshot import UsageSnapshot
-from services.aggregator.usage_log import READ_EVENTS, read_batches
-from services.aggregator.usage_table import usage_tables
+from services.aggregator.usage.batch_rows import BatchPlace, batches_at, batches_before
+from services.aggregator.usage.usage_log import READ_EVENTS, read_batches
+from services.aggregator.usage.usage_table import usage_tables
 from services.eventstore.event import RecordedEvent
 from services.kernel.clock import from_epoch_us
 from services.kernel.errors import InvalidInput, NotFound

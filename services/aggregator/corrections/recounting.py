@@ -4,14 +4,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-from services.aggregator.archived_usage import LATEST_US
 from services.aggregator.corrections.area import Area
-from services.aggregator.counting import columns_counted
-from services.aggregator.definition import Definition
-from services.aggregator.hour_states import delete_rectangle, delete_since, forget_empty_hours
+from services.aggregator.meters.definition import Definition
 from services.aggregator.snapshot import UsageSnapshot
-from services.aggregator.store_states import store_usage
-from services.aggregator.usage_reading import Extent, read_usage
+from services.aggregator.states.counting import columns_counted
+from services.aggregator.states.hour_states import delete_rectangle, delete_since, forget_empty_hours
+from services.aggregator.states.store_states import store_usage
+from services.aggregator.usage.archived_usage import LATEST_US
+from services.aggregator.usage.usage_reading import Extent, read_usage
 
 GATHERED_ROWS_MAX = 500_000
 """Usage events that are gathered before they are counted, give or take what is read at once."""

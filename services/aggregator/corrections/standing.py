@@ -14,7 +14,7 @@ from services.aggregator.corrections.amending import amended, place_numbers
 from services.aggregator.corrections.backfill_source import backfill_key
 from services.aggregator.corrections.effect import is_hit, states_of
 from services.aggregator.corrections.force import Force, Place
-from services.aggregator.usage_table import RECORDED_AT
+from services.aggregator.usage.usage_table import RECORDED_AT
 from services.eventstore.event import Position
 from services.eventstore.usage_batch import PROPERTY_PREFIX, TEXT, property_column
 from services.kernel.clock import epoch_us, from_epoch_us

@@ -15,7 +15,6 @@ from meterlog.events.v1.correction_pb2 import (
     UsageAmended,
     UsageCancelled,
 )
-from services.aggregator.archived_usage import EARLIEST_US, LATEST_US
 from services.aggregator.corrections.acting import cancellation_of, replacements
 from services.aggregator.corrections.backfill_rows import BackfillEvent, fold_backfill, loaded_hours, read_backfill
 from services.aggregator.corrections.correction_rows import CorrectionEvent, fold_correction, read_correction
@@ -23,8 +22,9 @@ from services.aggregator.corrections.effect import is_hit
 from services.aggregator.corrections.force import FilterCancellation
 from services.aggregator.snapshot import UsageSnapshot
 from services.aggregator.tables import UsageTables
-from services.aggregator.usage_reading import Extent, force_on, read_recorded
-from services.aggregator.usage_table import HOUR_US
+from services.aggregator.usage.archived_usage import EARLIEST_US, LATEST_US
+from services.aggregator.usage.usage_reading import Extent, force_on, read_recorded
+from services.aggregator.usage.usage_table import HOUR_US
 from services.eventstore.catalogue import decode
 from services.eventstore.event import RecordedEvent
 from services.kernel.clock import epoch_us

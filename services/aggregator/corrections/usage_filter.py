@@ -7,9 +7,9 @@ import pyarrow.compute as pc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from meterlog.events.v1 import correction_pb2 as stored
-from services.aggregator.conditions import Condition, condition_columns, meets_all
-from services.aggregator.stored_conditions import condition_event, conditions_of
-from services.aggregator.usage_table import RECORDED_AT
+from services.aggregator.meters.conditions import Condition, condition_columns, meets_all
+from services.aggregator.meters.stored_conditions import condition_event, conditions_of
+from services.aggregator.usage.usage_table import RECORDED_AT
 from services.kernel.clock import epoch_us, from_epoch_us
 from services.kernel.timestamp import from_timestamp, to_timestamp
 

@@ -1,6 +1,7 @@
 """The values of one JSON array, however long it is and wherever its lines end, read piece by piece."""
 
 import codecs
+import re
 import zlib
 from collections.abc import Iterator
 from gzip import BadGzipFile
@@ -12,7 +13,7 @@ from services.cli.importing.row import Problem
 
 PIECE_BYTES: Final = 64 * 1024
 
-_BLANKS: Final = " \t\r\n"
+_BLANKS: Final = re.compile(r"[ \t\r\n]*")
 
 
 def array_values(content: ByteLines) -> Iterator[JsonValue | Problem]:
@@ -64,10 +65,10 @@ class _Window:
     def next_character(self) -> str:
         """The next character that is not blank, which is where the window begins then; empty at the end of the file."""
         while True:
-            while self._at < len(self._text):
-                if (character := self._text[self._at]) not in _BLANKS:
-                    return character
-                self.skip(1)
+            blanks = _BLANKS.match(self._text, self._at)
+            self.skip(blanks.end() - self._at if blanks else 0)
+            if self._at < len(self._text):
+                return self._text[self._at]
             if not self._more():
                 return ""
 
