@@ -5,7 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from services.kernel.errors import DomainError, Unavailable
+from google.protobuf.message import DecodeError
+
+from services.kernel.errors import DomainError, InvalidInput, Unavailable
 
 BATCHES_UNDER_WAY_MAX: Final = 16
 
@@ -54,7 +56,8 @@ class BatchStream(Generic[Request, Response]):
     async def answers(self, requests: AsyncIterator[Request]) -> AsyncIterator[Response]:
         """The answer to each request, in order, until the producer has no more.
 
-        Raises Unavailable behind the last answer when the service stops: what was sent after that is not read.
+        Raises Unavailable behind the last answer when the service stops: what was sent after that is not read. Raises
+        InvalidInput (MESSAGE_UNREADABLE) behind the answers to what stood before a message that is none.
         """
         reading = asyncio.create_task(self._read(requests))
         stopping = asyncio.create_task(self._stop(reading))
@@ -75,6 +78,11 @@ class BatchStream(Generic[Request, Response]):
             async for request in requests:
                 await self._may_begin.acquire()
                 self._begin(request, await self._enter(request))
+        except DecodeError as error:
+            raise InvalidInput(
+                "a message of the stream cannot be read, nor what stands behind it; send what was not answered again",
+                reason="MESSAGE_UNREADABLE",
+            ) from error
         finally:
             self._answers.put_nowait(None)
 

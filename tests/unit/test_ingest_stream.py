@@ -84,6 +84,24 @@ def test_a_stream_without_batches_ends_well(replica: Replica) -> None:
     assert sent(replica, []) == []
 
 
+def test_a_message_that_cannot_be_read_ends_the_stream_behind_the_answers_to_those_before_it(
+    room: Room, replica: Replica
+) -> None:
+    (request,) = batches([usage("e-1")])
+    with served([(INGEST_SERVICE, replica.face.register)]) as address, grpc.insecure_channel(address) as channel:
+        raw: grpc.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(
+            f"/{INGEST_SERVICE}/RecordUsageStream"
+        )
+        answers = raw(iter([request.SerializeToString(), b"\xff" * 9]), timeout=WAIT_S)
+        assert words(RecordUsageStreamResponse.FromString(next(answers)).results) == ["recorded"]
+        with pytest.raises(grpc.RpcError) as refusal:
+            next(answers)
+
+    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "cannot be read" in str(refusal.value.details())
+    assert room.recorded_ids() == ["e-1"]
+
+
 def test_a_stream_waits_where_a_call_would_be_refused(
     room: Room, replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
