@@ -14,6 +14,8 @@ from time import perf_counter
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "proto" / "gen")]
 
+import structlog  # noqa: E402 (the path is set above)
+
 from services.aggregator.usage_windows import UsageWindows  # noqa: E402 (the path is set above)
 from services.eventstore.event import Position  # noqa: E402 (as above)
 from services.eventstore.open import open_store  # noqa: E402 (as above)
@@ -26,7 +28,8 @@ REPLAY_TIMEOUT_S = 3_600.0
 
 
 def main() -> None:
-    """Fold the log from the first event to the last."""
+    """Fold the log from the first event to the last; what the runner logs goes to standard error."""
+    structlog.configure(logger_factory=structlog.WriteLoggerFactory(sys.stderr))
     store = open_store(sys.argv[1], SystemClock())
     database = Database.open(f"sqlite:///{sys.argv[2]}/replayed.db")
     windows = ProjectionRunner(store, database, UsageWindows(store))
