@@ -124,12 +124,16 @@ class DedupeIndex:
         return len(self._newest) >= self._limits.spill_keys or self._folds >= self._limits.spill_folds
 
     def digest(self) -> str:
-        """The digests over every key, in key order: `<with its content>-<with its position>`."""
-        digests = TwoDigests()
+        """Two digests: `<of how many keys there are>-<of every key in order, with its content and position>`.
+
+        Keys and contents stand here as this index's own secret codes them, so no other index of the log has the same.
+        """
+        digests, count = TwoDigests(), 0
         for part in merged([*self._runs.all(), SortedEntries(self._newest.entries())]):
-            keys = np.stack((part.hi, part.lo), axis=1)
-            digests.add_content(np.column_stack((keys, part.contents)).astype("<u8").tobytes())
-            digests.add_rest(np.column_stack((keys, part.positions.view(np.uint64))).astype("<u8").tobytes())
+            rows = (part.hi, part.lo, part.contents, part.positions.view(np.uint64))
+            digests.add_rest(np.column_stack(rows).astype("<u8").tobytes())
+            count += len(part.hi)
+        digests.add_content(str(count).encode())
         return digests.text()
 
     def settle(self) -> None:

@@ -129,7 +129,7 @@ def test_a_run_that_was_merged_away_is_read_to_its_end(tmp_path: Path) -> None:
     index.abandon()
 
 
-def test_a_digest_tells_contents_and_positions_apart(tmp_path: Path) -> None:
+def test_a_digest_tells_contents_and_positions_and_is_of_one_index_but_for_how_many_keys_it_has(tmp_path: Path) -> None:
     def digest(name: str, *folds: tuple[int, int, int]) -> tuple[str, str]:
         index = opened(tmp_path / name)
         for version, number, content in folds:
@@ -141,9 +141,12 @@ def test_a_digest_tells_contents_and_positions_apart(tmp_path: Path) -> None:
     one = digest("one", (0, 1, 7), (1, 2, 7))
     other_content = digest("other content", (0, 1, 8), (1, 2, 7))
     other_position = digest("other position", (0, 2, 7), (1, 1, 7))
+    other_keys = digest("keys as another secret codes them", (0, 11, 7), (1, 12, 7))
+    more = digest("one more", (0, 1, 7), (1, 2, 7), (2, 3, 7))
 
-    assert (other_content[0] != one[0], other_content[1] == one[1]) == (True, True)
-    assert (other_position[0] == one[0], other_position[1] != one[1]) == (True, True)
+    assert digest("the same", (0, 1, 7), (1, 2, 7)) == one
+    assert len({one[1], other_content[1], other_position[1], other_keys[1], more[1]}) == 5
+    assert {other_content[0], other_position[0], other_keys[0]} == {one[0]} != {more[0]}
 
 
 def test_an_index_of_many_keys_in_few_runs_finds_all_of_them_and_no_other(tmp_path: Path) -> None:
