@@ -33,7 +33,8 @@ def once(call: Callable[[], T], ledger: Ledger, what: str) -> T:
     except grpc.RpcError as error:
         code, details = error.code(), error.details()
         ledger.lose()
-        if code not in NO_ANSWER and not _follows(error):
+        # Who asks all replicas finds the one that folds, or there is none at the moment.
+        if code not in NO_ANSWER and not has_reason(error, FOLLOWS):
             ledger.complain(f"{what}: {code.name}: {details}")
         raise NoAnswer(f"{code.name}: {details}") from error
 
@@ -53,13 +54,13 @@ def of_leader(addresses: Sequence[str], call: Callable[[grpc.Channel], T]) -> T:
 
 
 def _may_be_another(error: grpc.RpcError) -> bool:
-    return error.code() == grpc.StatusCode.UNAVAILABLE or _follows(error)
+    return error.code() == grpc.StatusCode.UNAVAILABLE or has_reason(error, FOLLOWS)
 
 
-def _follows(error: grpc.RpcError) -> bool:
-    """Whether it follows another replica; who asks them all finds that one, or there is none at the moment."""
+def has_reason(error: grpc.RpcError, reason: str) -> bool:
+    """Whether an error gives this reason."""
     values = (each.value for each in error.trailing_metadata() or ())
-    return any(FOLLOWS.encode() in value for value in values if isinstance(value, bytes))
+    return any(reason.encode() in value for value in values if isinstance(value, bytes))
 
 
 def until_answered(
