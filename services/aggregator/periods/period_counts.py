@@ -26,7 +26,6 @@ from services.kernel.errors import RuleViolated
 SUBJECTS_PER_ROUND = 100
 """Subjects that are counted at once where each of their hours is looked up; ten times as many otherwise."""
 
-
 COUNTED_BYTES_MAX = 24 * 1024 * 1024
 """States that are gathered for several subjects at once; where there are more, fewer subjects are counted at a time."""
 
